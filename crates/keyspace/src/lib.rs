@@ -1,1 +1,25 @@
-//! keyspace
+//! The keyspace: shards with their databases, keys, expiries, watches and logs, and the batons
+//! that give one thread at a time the right to run on a shard.
+//!
+//! What a value is made of belongs to `datatypes`; what a command does with it to `commands`.
+//! Nothing here reads a clock, opens a file or knows a socket.
+
+pub mod baton;
+pub mod db;
+pub mod entry;
+pub mod inbox;
+pub mod log;
+pub mod shard;
+pub mod slots;
+pub mod types;
+pub mod view;
+pub mod watch;
+
+pub use baton::Baton;
+pub use db::{Db, Expiry};
+pub use entry::{Entry, EntryRef, NewValue, OwnedValue, StringRef, ValueRef};
+pub use log::Log;
+pub use shard::{Garbage, Shard};
+pub use slots::SlotMap;
+pub use types::{DbIndex, HashSlot, Lsn, ShardIndex, UnixMillis};
+pub use view::{Key, View};

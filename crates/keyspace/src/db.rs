@@ -1,0 +1,340 @@
+//! One numbered database of one shard: a table of entries, and a second table of those that
+//! expire, for the expiry cycle to draw from.
+//!
+//! Invariant: both tables point to the same records; an entry is in `expires` exactly when it
+//! has an expiry. A `Db` neither looks at the time nor writes effects: its callers do.
+
+use std::ptr::NonNull;
+
+use datatypes::ptr_table::{PtrTable, Slot};
+use datatypes::value::Value;
+use datatypes::Rng;
+
+use crate::entry::{Entry, EntryRef, NewValue};
+use crate::types::UnixMillis;
+use crate::view::Key;
+
+/// What a write does to a key's expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    Keep,
+    Set(Option<UnixMillis>),
+}
+
+#[derive(Default)]
+pub struct Db {
+    table: PtrTable,
+    expires: PtrTable,
+}
+
+fn hash_of(ptr: NonNull<u8>) -> u64 {
+    // SAFETY: the tables of a Db hold records of live entries only.
+    unsafe { EntryRef::from_raw(ptr) }.hash()
+}
+
+impl Db {
+    /// How many keys there are, expired ones that were not yet deleted among them.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// How many keys have an expiry.
+    pub fn expires_len(&self) -> usize {
+        self.expires.len()
+    }
+
+    /// Bytes of the tables, without the entries.
+    pub fn table_bytes(&self) -> usize {
+        self.table.memory_bytes() + self.expires.memory_bytes()
+    }
+
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        self.table.prefetch_records(hash);
+    }
+
+    #[inline]
+    fn slot(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        // SAFETY: the table holds records of live entries only.
+        self.table
+            .find_slot(hash, |ptr| unsafe { EntryRef::from_raw(ptr) }.key() == key)
+    }
+
+    /// The entry of a key, whether it has expired or not.
+    #[inline]
+    pub fn find(&self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let slot = self.slot(key.hash, key.bytes)?;
+        // SAFETY: the record is alive and unchanged while self is borrowed.
+        Some(unsafe { EntryRef::from_raw(self.table.get(slot)) })
+    }
+
+    /// Runs `change` on the entry of a key. It may change the value in place only: not the key,
+    /// and the expiry only where the record has a place for it.
+    #[inline]
+    fn with_entry<R>(&mut self, slot: Slot, change: impl FnOnce(&mut Entry) -> R) -> R {
+        // SAFETY: the record is alive, and self is borrowed exclusively; ManuallyDrop keeps the
+        // table's ownership as it was.
+        let mut entry =
+            std::mem::ManuallyDrop::new(unsafe { Entry::from_raw(self.table.get(slot)) });
+        change(&mut entry)
+    }
+
+    /// The collection a key holds, to change.
+    #[inline]
+    pub fn object_mut(&mut self, key: Key<'_>) -> Option<&mut Value> {
+        let slot = self.slot(key.hash, key.bytes)?;
+        self.with_entry(slot, |entry| {
+            // SAFETY: the value lives in a box of its own, owned by the record, which stays
+            // while self is borrowed by the returned reference.
+            entry
+                .object_mut()
+                .map(|value| unsafe { &mut *std::ptr::from_mut(value) })
+        })
+    }
+
+    /// Changes the buffer of a long string in place; none when the key holds no such string.
+    pub fn change_owned<R>(
+        &mut self,
+        key: Key<'_>,
+        change: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Option<R> {
+        let slot = self.slot(key.hash, key.bytes)?;
+        self.with_entry(slot, |entry| entry.change_owned(change))
+    }
+
+    pub fn set_access_clock(&mut self, key: Key<'_>, clock: u32) {
+        if let Some(slot) = self.slot(key.hash, key.bytes) {
+            self.with_entry(slot, |entry| entry.set_access_clock(clock));
+        }
+    }
+
+    /// Stores a value under a key, whatever was there before, which is returned where it was
+    /// not overwritten in place.
+    pub fn set(&mut self, key: Key<'_>, value: NewValue<'_>, expiry: Expiry) -> Option<Entry> {
+        let Some(slot) = self.slot(key.hash, key.bytes) else {
+            let expire_at = match expiry {
+                Expiry::Keep => None,
+                Expiry::Set(at) => at,
+            };
+            self.insert_at(key.hash, Entry::new(key.bytes, value, expire_at));
+            return None;
+        };
+        let old_expiry = self.with_entry(slot, |entry| entry.as_ref().expire_at());
+        let expire_at = match expiry {
+            Expiry::Keep => old_expiry,
+            Expiry::Set(at) => at,
+        };
+        let in_place = old_expiry.is_some() == expire_at.is_some()
+            && self.with_entry(slot, |entry| {
+                entry.overwrite(&value) && entry.set_expiry_in_place(expire_at)
+            });
+        if in_place {
+            return None;
+        }
+        let clock = self.with_entry(slot, |entry| entry.as_ref().access_clock());
+        let mut new = Entry::new(key.bytes, value, expire_at);
+        new.set_access_clock(clock);
+        Some(self.exchange(slot, key.hash, new))
+    }
+
+    /// Puts another record of the same key into an occupied slot.
+    fn exchange(&mut self, slot: Slot, hash: u64, new: Entry) -> Entry {
+        let expires = new.as_ref().expire_at().is_some();
+        let (old_ptr, new_ptr) = (self.table.get(slot), new.into_raw());
+        self.table.set(slot, hash, new_ptr);
+        // SAFETY: the record was the table's, which no longer points to it; `expires` follows.
+        let old = unsafe { Entry::from_raw(old_ptr) };
+        match (old.as_ref().expire_at().is_some(), expires) {
+            (true, true) => {
+                self.expires.replace(hash, old_ptr, new_ptr);
+            }
+            (true, false) => {
+                self.expires.remove(hash, |ptr| ptr == old_ptr, hash_of);
+            }
+            (false, true) => self.expires.insert(hash, new_ptr, hash_of),
+            (false, false) => {}
+        }
+        old
+    }
+
+    /// Adds an entry whose key the caller knows to be absent.
+    pub fn insert(&mut self, entry: Entry) {
+        let hash = entry.as_ref().hash();
+        self.insert_at(hash, entry);
+    }
+
+    fn insert_at(&mut self, hash: u64, entry: Entry) {
+        let expires = entry.as_ref().expire_at().is_some();
+        let ptr = entry.into_raw();
+        self.table.insert(hash, ptr, hash_of);
+        if expires {
+            self.expires.insert(hash, ptr, hash_of);
+        }
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, key: Key<'_>) -> Option<Entry> {
+        let slot = self.slot(key.hash, key.bytes)?;
+        let ptr = self.table.get(slot);
+        // SAFETY: a live record; the reference ends before the record changes owner.
+        if unsafe { EntryRef::from_raw(ptr) }.expire_at().is_some() {
+            self.expires.remove(key.hash, |p| p == ptr, hash_of);
+        }
+        self.table.remove_slot(slot, key.hash, hash_of);
+        // SAFETY: neither table points to the record any more.
+        Some(unsafe { Entry::from_raw(ptr) })
+    }
+
+    /// Sets or takes away a key's expiry. False when the key is absent.
+    pub fn set_expiry(&mut self, key: Key<'_>, expire_at: Option<UnixMillis>) -> bool {
+        let Some(slot) = self.slot(key.hash, key.bytes) else {
+            return false;
+        };
+        if self.with_entry(slot, |entry| entry.set_expiry_in_place(expire_at)) {
+            return true;
+        }
+        let old_ptr = self.table.get(slot);
+        // SAFETY: a live record; the reference ends before the record changes owner.
+        let had_expiry = unsafe { EntryRef::from_raw(old_ptr) }.expire_at().is_some();
+        if had_expiry {
+            self.expires.remove(key.hash, |p| p == old_ptr, hash_of);
+        }
+        // SAFETY: the table's record, which the rebuilt one replaces in the table right below;
+        // `expires` does not hold it.
+        let new = unsafe { Entry::from_raw(old_ptr) }
+            .rebuilt(None, expire_at)
+            .into_raw();
+        self.table.set(slot, key.hash, new);
+        if expire_at.is_some() {
+            self.expires.insert(key.hash, new, hash_of);
+        }
+        true
+    }
+
+    /// One step of SCAN over the table; see [`PtrTable::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(EntryRef<'_>)) -> u64 {
+        // SAFETY: records of live entries, unchanged while self is borrowed.
+        self.table.scan(cursor, count, hash_of, |ptr| {
+            f(unsafe { EntryRef::from_raw(ptr) })
+        })
+    }
+
+    /// An entry chosen with equal chance among all.
+    pub fn random(&self, rng: &mut Rng) -> Option<EntryRef<'_>> {
+        // SAFETY: a record of a live entry, unchanged while self is borrowed.
+        self.table
+            .random(|| rng.next_u64())
+            .map(|ptr| unsafe { EntryRef::from_raw(ptr) })
+    }
+
+    /// An entry chosen with equal chance among those that expire.
+    pub fn random_expiring(&self, rng: &mut Rng) -> Option<EntryRef<'_>> {
+        // SAFETY: a record of a live entry, unchanged while self is borrowed.
+        self.expires
+            .random(|| rng.next_u64())
+            .map(|ptr| unsafe { EntryRef::from_raw(ptr) })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> + '_ {
+        // SAFETY: records of live entries, unchanged while self is borrowed.
+        self.table
+            .iter()
+            .map(|ptr| unsafe { EntryRef::from_raw(ptr) })
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.expires.clear();
+        for ptr in self.table.iter() {
+            // SAFETY: the table owns its records, and is cleared without being looked at again.
+            drop(unsafe { Entry::from_raw(ptr) });
+        }
+        self.table.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{StringRef, ValueRef};
+    use std::collections::HashMap;
+
+    fn key(bytes: &[u8]) -> Key<'_> {
+        Key::new(bytes, &crate::SlotMap::new(1))
+    }
+
+    fn string(db: &Db, name: &[u8]) -> Option<Vec<u8>> {
+        match db.find(key(name))?.value() {
+            ValueRef::String(s) => Some(s.bytes(&mut itoa::Buffer::new()).to_vec()),
+            ValueRef::Object(_) => None,
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_map_of_values_and_expiries() {
+        let (mut db, mut rng) = (Db::default(), Rng::from_seed(11));
+        let mut model: HashMap<Vec<u8>, (Vec<u8>, Option<UnixMillis>)> = HashMap::new();
+        for step in 0..60_000 {
+            let name = format!("key:{}", rng.below(2_000)).into_bytes();
+            let expire_at = (rng.below(3) == 0).then_some(UnixMillis(step));
+            match rng.below(6) {
+                0 => {
+                    let removed = db.remove(key(&name)).is_some();
+                    assert_eq!(removed, model.remove(&name).is_some());
+                }
+                1 => {
+                    let changed = db.set_expiry(key(&name), expire_at);
+                    assert_eq!(
+                        changed,
+                        model.get_mut(&name).map(|m| m.1 = expire_at).is_some()
+                    );
+                }
+                choice => {
+                    let value = vec![
+                        b'a' + (step % 26) as u8;
+                        rng.below(if choice == 5 { 9_000 } else { 60 })
+                    ];
+                    let expiry = if choice == 2 {
+                        Expiry::Keep
+                    } else {
+                        Expiry::Set(expire_at)
+                    };
+                    let kept = model.get(&name).and_then(|m| m.1);
+                    db.set(key(&name), NewValue::Bytes(&value), expiry);
+                    model.insert(name, (value, if choice == 2 { kept } else { expire_at }));
+                }
+            }
+        }
+        assert_eq!(db.len(), model.len());
+        assert_eq!(
+            db.expires_len(),
+            model.values().filter(|m| m.1.is_some()).count()
+        );
+        for (name, (value, expire_at)) in &model {
+            assert_eq!(string(&db, name).as_ref(), Some(value));
+            assert_eq!(db.find(key(name)).and_then(EntryRef::expire_at), *expire_at);
+        }
+        assert!((0..100).all(|_| db
+            .random_expiring(&mut rng)
+            .is_some_and(|e| e.expire_at().is_some())));
+    }
+
+    #[test]
+    fn numbers_stay_numbers() {
+        let mut db = Db::default();
+        db.set(key(b"n"), NewValue::Bytes(b"41"), Expiry::Keep);
+        db.set(key(b"n"), NewValue::Int(42), Expiry::Keep);
+        let value = db.find(key(b"n")).map(EntryRef::value);
+        assert!(matches!(value, Some(ValueRef::String(StringRef::Int(42)))));
+    }
+}

@@ -1,0 +1,154 @@
+//! The effects of a shard's writes, in the order they happened, as RESP commands.
+//!
+//! Whoever holds the shard's baton appends; the worker that flushes swaps the buffer out and
+//! writes it to the shard's AOF segment. An effect is deterministic and about this shard only.
+//! Positions are LSNs: bytes of effects appended since the shard came to life.
+
+use crate::types::{DbIndex, Lsn};
+
+pub struct Log {
+    enabled: bool,
+    buf: Vec<u8>,
+    /// The database that the commands appended last are about; none at the start of a file.
+    selected: Option<DbIndex>,
+    appended: u64,
+    effects: u64,
+}
+
+/// A point in the log from which on effects can be made one transaction.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    at: usize,
+    effects: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            enabled: false,
+            buf: Vec::new(),
+            selected: None,
+            appended: 0,
+            effects: 0,
+        }
+    }
+}
+
+impl Log {
+    /// Switches the log on or off. Off, effects are dropped; what was appended before stays.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    #[inline]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
+    /// The position behind the last effect.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.appended)
+    }
+
+    /// Continues the positions of a log that was recovered up to `lsn`.
+    pub fn start_at(&mut self, lsn: Lsn) {
+        self.appended = lsn.0;
+    }
+
+    /// Forgets the selected database, so that the next effect states its own: each file starts so.
+    pub fn start_file(&mut self) {
+        self.selected = None;
+    }
+
+    /// Appends one effect on `db`.
+    pub fn append(&mut self, db: DbIndex, argv: &[&[u8]]) {
+        if !self.enabled {
+            return;
+        }
+        let before = self.buf.len();
+        if self.selected != Some(db) {
+            self.selected = Some(db);
+            put_command(
+                &mut self.buf,
+                &[b"SELECT", itoa::Buffer::new().format(db.0).as_bytes()],
+            );
+        }
+        put_command(&mut self.buf, argv);
+        self.appended += (self.buf.len() - before) as u64;
+        self.effects += 1;
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark {
+            at: self.buf.len(),
+            effects: self.effects,
+        }
+    }
+
+    /// How many effects were appended since the mark, which no swap may have followed.
+    pub fn effects_since(&self, mark: Mark) -> u64 {
+        self.effects - mark.effects
+    }
+
+    /// Makes the effects since the mark a transaction: MULTI before, EXEC after. `annotation`,
+    /// a whole comment line or nothing, goes in front.
+    pub fn wrap(&mut self, mark: Mark, annotation: &[u8]) {
+        let mut head = annotation.to_vec();
+        put_command(&mut head, &[b"MULTI"]);
+        let before = self.buf.len();
+        self.buf.splice(mark.at..mark.at, head);
+        put_command(&mut self.buf, &[b"EXEC"]);
+        self.appended += (self.buf.len() - before) as u64;
+    }
+
+    /// Takes what was appended, leaving `empty` (cleared) to append to, and tells its end.
+    pub fn swap(&mut self, empty: &mut Vec<u8>) -> Lsn {
+        empty.clear();
+        std::mem::swap(&mut self.buf, empty);
+        self.end()
+    }
+}
+
+fn put_command(out: &mut Vec<u8>, argv: &[&[u8]]) {
+    put_length(out, b'*', argv.len());
+    for arg in argv {
+        put_length(out, b'$', arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, kind: u8, length: usize) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_select_their_database_and_can_be_wrapped() {
+        let mut log = Log::default();
+        log.append(DbIndex(0), &[b"DEL", b"lost"]);
+        log.set_enabled(true);
+        log.append(DbIndex(0), &[b"DEL", b"a"]);
+        let mark = log.mark();
+        log.append(DbIndex(0), &[b"DEL", b"b"]);
+        log.append(DbIndex(3), &[b"DEL", b""]);
+        assert_eq!(log.effects_since(mark), 2);
+        log.wrap(mark, b"#note\r\n");
+        let mut bytes = Vec::new();
+        let end = log.swap(&mut bytes);
+        let expected = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n#note\r\n*1\r\n$5\r\nMULTI\r\n\
+             *2\r\n$3\r\nDEL\r\n$1\r\nb\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$3\r\nDEL\r\n$0\r\n\r\n*1\r\n$4\r\nEXEC\r\n";
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        assert_eq!(end, Lsn(expected.len() as u64));
+        assert!(log.is_empty());
+    }
+}

@@ -1,0 +1,202 @@
+//! A shard: its slice of every database, with expiry, watches, counters and log.
+//!
+//! Nothing in a shard has a lock of its own; whoever holds the shard's baton has it whole.
+
+use crossbeam_channel::Sender;
+use datatypes::Rng;
+
+use crate::db::Db;
+use crate::entry::Entry;
+use crate::log::Log;
+use crate::types::{DbIndex, ShardIndex, UnixMillis};
+use crate::view::Key;
+use crate::watch::WatchTable;
+use crate::SlotMap;
+
+/// What is freed on another thread, because freeing it takes long.
+pub enum Garbage {
+    Entry(Entry),
+    Db(Db),
+}
+
+/// Counts of what happened in a shard since start or CONFIG RESETSTAT.
+#[derive(Default, Clone, Copy)]
+pub struct ShardStats {
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub expired_keys: u64,
+}
+
+pub struct Shard {
+    index: ShardIndex,
+    slots: SlotMap,
+    dbs: Vec<Db>,
+    pub log: Log,
+    pub watches: WatchTable,
+    pub stats: ShardStats,
+    /// Changes since the last save.
+    pub dirty: u64,
+    garbage: Sender<Garbage>,
+    /// Where the expiry cycle goes on: a database, round and round.
+    expire_db: usize,
+}
+
+impl Shard {
+    /// A shard with `databases` empty databases. Values that take long to free go to `garbage`.
+    pub fn new(
+        index: ShardIndex,
+        slots: SlotMap,
+        databases: usize,
+        garbage: Sender<Garbage>,
+    ) -> Shard {
+        Shard {
+            index,
+            slots,
+            dbs: (0..databases).map(|_| Db::default()).collect(),
+            log: Log::default(),
+            watches: WatchTable::default(),
+            stats: ShardStats::default(),
+            dirty: 0,
+            garbage,
+            expire_db: 0,
+        }
+    }
+
+    #[inline]
+    pub fn index(&self) -> ShardIndex {
+        self.index
+    }
+
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    #[inline]
+    pub fn db(&self, db: DbIndex) -> &Db {
+        &self.dbs[db.0 as usize]
+    }
+
+    #[inline]
+    pub fn db_mut(&mut self, db: DbIndex) -> &mut Db {
+        &mut self.dbs[db.0 as usize]
+    }
+
+    /// Leaves freeing to another thread.
+    pub fn free_later(&self, garbage: Garbage) {
+        // Without its receiver (at shutdown) the value is freed here.
+        let _ = self.garbage.send(garbage);
+    }
+
+    /// Empties a database and returns what was in it.
+    pub fn take_db(&mut self, db: DbIndex) -> Db {
+        let old = std::mem::take(self.db_mut(db));
+        self.watches
+            .changed_where(db, |key| old.find(Key::new(key, &self.slots)).is_some());
+        old
+    }
+
+    /// Swaps two databases.
+    pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
+        self.dbs.swap(a.0 as usize, b.0 as usize);
+        let (in_a, in_b) = (&self.dbs[a.0 as usize], &self.dbs[b.0 as usize]);
+        let slots = self.slots;
+        let held = |key: &[u8]| {
+            let key = Key::new(key, &slots);
+            in_a.find(key).is_some() || in_b.find(key).is_some()
+        };
+        self.watches.changed_where(a, held);
+        self.watches.changed_where(b, held);
+    }
+
+    /// Deletes the key if its time has passed. True when it was deleted.
+    #[inline]
+    pub fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> bool {
+        let due = self
+            .db(db)
+            .find(key)
+            .is_some_and(|entry| entry.is_expired(now));
+        if due {
+            self.expire(db, key);
+        }
+        due
+    }
+
+    /// Deletes a key whose time has passed, with all that follows from it.
+    pub fn expire(&mut self, db: DbIndex, key: Key<'_>) {
+        self.stats.expired_keys += 1;
+        self.dirty += 1;
+        self.log.append(db, &[b"DEL", key.bytes]);
+        self.watches.changed(db, key.bytes);
+        if let Some(entry) = self.db_mut(db).remove(key) {
+            self.free_later_if_large(entry);
+        }
+    }
+
+    /// Drops an entry, here when that is quick.
+    pub fn free_later_if_large(&self, entry: Entry) {
+        /// Elements beyond which freeing is left to another thread.
+        const FREE_EFFORT_MAX: usize = 64;
+        let effort = match entry.as_ref().value() {
+            crate::ValueRef::String(_) => 1,
+            crate::ValueRef::Object(value) => value.free_effort(),
+        };
+        if effort > FREE_EFFORT_MAX {
+            self.free_later(Garbage::Entry(entry));
+        }
+    }
+
+    /// One round of active expiry: draws `samples` keys with an expiry per database and deletes
+    /// those that are due, again while more than `stale_percent` of a draw were, for at most
+    /// `rounds` draws. True when it stopped because of `rounds`, so that more is likely due.
+    pub fn expire_cycle(
+        &mut self,
+        now: UnixMillis,
+        rng: &mut Rng,
+        samples: usize,
+        stale_percent: usize,
+        rounds: usize,
+    ) -> bool {
+        let mut left = rounds;
+        for _ in 0..self.dbs.len() {
+            let db = DbIndex(self.expire_db as u32);
+            loop {
+                let draw = samples.min(self.db(db).expires_len());
+                if draw == 0 {
+                    break;
+                }
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                let due = (0..draw)
+                    .filter(|_| self.expire_random(db, now, rng))
+                    .count();
+                if due * 100 <= draw * stale_percent {
+                    break;
+                }
+            }
+            self.expire_db = (self.expire_db + 1) % self.dbs.len();
+        }
+        false
+    }
+
+    fn expire_random(&mut self, db: DbIndex, now: UnixMillis, rng: &mut Rng) -> bool {
+        let Some(entry) = self
+            .db(db)
+            .random_expiring(rng)
+            .filter(|entry| entry.is_expired(now))
+        else {
+            return false;
+        };
+        let bytes = entry.key().to_vec();
+        self.expire(
+            db,
+            Key {
+                bytes: &bytes,
+                hash: entry.hash(),
+                shard: self.index,
+            },
+        );
+        true
+    }
+}
