@@ -1,1 +1,28 @@
-//! commands
+//! The commands: a row of data and a function for each, side by side in one file per family.
+//!
+//! A function sees the shards it may touch, the time and its arguments through [`Ctx`]; it has
+//! no socket, clock, file or random source of its own. Commands that concern the connection or
+//! the whole server have their rows here and their functions in `server` (see [`HostCommand`]).
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod command;
+pub mod context;
+pub mod errors;
+pub mod key_spec;
+pub mod table;
+
+mod hashes;
+mod host;
+mod keys;
+mod lists;
+mod sets;
+mod sorted_sets;
+mod strings;
+
+pub use command::{Command, Flags, Group, HostCommand, Run};
+pub use context::{Codec, Ctx, Effect, Keyspace, RestoredValue};
+pub use errors::{CommandError, CommandResult};
+pub use key_spec::{Begin, Find, KeySpec};
+pub use table::{all, find, find_subcommand};

@@ -25,6 +25,8 @@ pub enum Expiry {
 pub struct Db {
     table: PtrTable,
     expires: PtrTable,
+    /// What entries' access clocks are set to; see [`Db::set_clock`].
+    clock: u32,
 }
 
 fn hash_of(ptr: NonNull<u8>) -> u64 {
@@ -111,6 +113,32 @@ impl Db {
         self.with_entry(slot, |entry| entry.change_owned(change))
     }
 
+    /// Sets the clock that reads and writes leave in the entries they touch: seconds, of which
+    /// 24 bits count.
+    pub fn set_clock(&mut self, seconds: u32) {
+        self.clock = seconds & 0x00ff_ffff;
+    }
+
+    pub fn clock(&self) -> u32 {
+        self.clock
+    }
+
+    /// As `find`, and notes the access.
+    #[inline]
+    pub fn find_and_touch(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let slot = self.slot(key.hash, key.bytes)?;
+        let clock = self.clock;
+        self.with_entry(slot, |entry| {
+            // Written only when it changed: a page that a snapshot shares is not copied for it.
+            if entry.as_ref().access_clock() != clock {
+                entry.set_access_clock(clock);
+            }
+        });
+        // SAFETY: the record is alive and unchanged while self is borrowed.
+        Some(unsafe { EntryRef::from_raw(self.table.get(slot)) })
+    }
+
+    /// Sets the access clock of one key, as RESTORE with IDLETIME does.
     pub fn set_access_clock(&mut self, key: Key<'_>, clock: u32) {
         if let Some(slot) = self.slot(key.hash, key.bytes) {
             self.with_entry(slot, |entry| entry.set_access_clock(clock));
@@ -125,7 +153,9 @@ impl Db {
                 Expiry::Keep => None,
                 Expiry::Set(at) => at,
             };
-            self.insert_at(key.hash, Entry::new(key.bytes, value, expire_at));
+            let mut entry = Entry::new(key.bytes, value, expire_at);
+            entry.set_access_clock(self.clock);
+            self.insert_at(key.hash, entry);
             return None;
         };
         let old_expiry = self.with_entry(slot, |entry| entry.as_ref().expire_at());
@@ -137,10 +167,11 @@ impl Db {
             && self.with_entry(slot, |entry| {
                 entry.overwrite(&value) && entry.set_expiry_in_place(expire_at)
             });
+        let clock = self.clock;
         if in_place {
+            self.with_entry(slot, |entry| entry.set_access_clock(clock));
             return None;
         }
-        let clock = self.with_entry(slot, |entry| entry.as_ref().access_clock());
         let mut new = Entry::new(key.bytes, value, expire_at);
         new.set_access_clock(clock);
         Some(self.exchange(slot, key.hash, new))

@@ -81,6 +81,11 @@ impl Shard {
         &mut self.dbs[db.0 as usize]
     }
 
+    /// Sets the access clock of all databases; see [`Db::set_clock`].
+    pub fn set_clock(&mut self, seconds: u32) {
+        self.dbs.iter_mut().for_each(|db| db.set_clock(seconds));
+    }
+
     /// Leaves freeing to another thread.
     pub fn free_later(&self, garbage: Garbage) {
         // Without its receiver (at shutdown) the value is freed here.
@@ -89,7 +94,9 @@ impl Shard {
 
     /// Empties a database and returns what was in it.
     pub fn take_db(&mut self, db: DbIndex) -> Db {
+        let clock = self.db(db).clock();
         let old = std::mem::take(self.db_mut(db));
+        self.db_mut(db).set_clock(clock);
         self.watches
             .changed_where(db, |key| old.find(Key::new(key, &self.slots)).is_some());
         old

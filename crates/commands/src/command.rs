@@ -1,0 +1,144 @@
+//! A command's row. COMMAND, COMMAND DOCS, GETKEYS, ACL categories and the documentation are
+//! derived from these rows; nothing about a command is said twice.
+
+use crate::context::Ctx;
+use crate::errors::CommandResult;
+use crate::key_spec::KeySpec;
+
+bitflags::bitflags! {
+    /// The flags of COMMAND INFO, by Redis's names (`Flags::WRITE` is `write`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Flags: u32 {
+        const WRITE = 1;
+        const READONLY = 1 << 1;
+        /// Refused when memory is short.
+        const DENYOOM = 1 << 2;
+        const ADMIN = 1 << 3;
+        const PUBSUB = 1 << 4;
+        const NOSCRIPT = 1 << 5;
+        const BLOCKING = 1 << 6;
+        /// Allowed while a dataset is being loaded.
+        const LOADING = 1 << 7;
+        const STALE = 1 << 8;
+        const SKIP_MONITOR = 1 << 9;
+        const SKIP_SLOWLOG = 1 << 10;
+        const ASKING = 1 << 11;
+        const FAST = 1 << 12;
+        const NO_AUTH = 1 << 13;
+        const MAY_REPLICATE = 1 << 14;
+        const ALLOW_BUSY = 1 << 15;
+        /// Refused inside a transaction.
+        const NO_MULTI = 1 << 16;
+        const NO_ASYNC_LOADING = 1 << 17;
+        const MOVABLEKEYS = 1 << 18;
+        const NO_MANDATORY_KEYS = 1 << 19;
+        const PROTECTED = 1 << 20;
+        /// In ACL category @dangerous without being an admin command.
+        const DANGEROUS = 1 << 21;
+    }
+}
+
+/// The group of COMMAND DOCS; with the flags it decides the ACL categories.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    Generic,
+    String,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Connection,
+    Server,
+    Transactions,
+}
+
+/// Where a command's function runs.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// On the shards of its keys.
+    Keys(fn(&mut Ctx<'_, '_>) -> CommandResult),
+    /// On all shards at once.
+    AllShards(fn(&mut Ctx<'_, '_>) -> CommandResult),
+    /// On the shard that the cursor in its first argument names.
+    Cursor(fn(&mut Ctx<'_, '_>) -> CommandResult),
+    /// On no shard: it depends on its arguments, the time and the command table alone.
+    Nowhere(fn(&mut Ctx<'_, '_>) -> CommandResult),
+    /// In the server, which matches on the name.
+    Host(HostCommand),
+    /// In one of its subcommands.
+    Container,
+}
+
+/// Commands that concern the connection or the server as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostCommand {
+    Auth,
+    Bgrewriteaof,
+    Bgsave,
+    ClientGetname,
+    ClientHelp,
+    ClientId,
+    ClientInfo,
+    ClientKill,
+    ClientList,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientReply,
+    ClientSetinfo,
+    ClientSetname,
+    ConfigGet,
+    ConfigHelp,
+    ConfigResetstat,
+    ConfigRewrite,
+    ConfigSet,
+    Debug,
+    Discard,
+    Exec,
+    Hello,
+    Info,
+    Lastsave,
+    Multi,
+    Ping,
+    Quit,
+    Reset,
+    Save,
+    Select,
+    Shutdown,
+    Unwatch,
+    Watch,
+}
+
+pub struct Command {
+    /// In lowercase; of a subcommand the whole name, as in `config|get`.
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// The version of Redis that has it first.
+    pub since: &'static str,
+    pub group: Group,
+    pub complexity: &'static str,
+    /// Arguments with the name; negative: at least so many.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: &'static [KeySpec],
+    /// The arguments in the notation of Redis's documentation: `key [EX seconds | PX ms]`.
+    pub syntax: &'static str,
+    pub run: Run,
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    /// Whether a call with so many arguments (the name counts) is well formed.
+    #[inline]
+    pub fn accepts_arity(&self, args: usize) -> bool {
+        if self.arity >= 0 {
+            args == self.arity as usize
+        } else {
+            args >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    #[inline]
+    pub fn is_write(&self) -> bool {
+        self.flags.contains(Flags::WRITE)
+    }
+}

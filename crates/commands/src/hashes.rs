@@ -1,0 +1,5 @@
+//! hashes
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];

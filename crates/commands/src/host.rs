@@ -1,0 +1,5 @@
+//! host
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];

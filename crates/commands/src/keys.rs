@@ -1,0 +1,5 @@
+//! keys
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];

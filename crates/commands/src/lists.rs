@@ -1,0 +1,5 @@
+//! lists
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! sets
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! sorted_sets
+
+use crate::command::Command;
+
+pub const COMMANDS: &[Command] = &[];
