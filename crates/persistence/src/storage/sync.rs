@@ -1,0 +1,501 @@
+//! Making segments durable away from the workers: who calls datasync, and when.
+//!
+//! Each segment has a slot of atomics: how far it is written, how far somebody waits for it to be durable, how far it
+//! is. A driver turns wishes into datasyncs: a thread per segment, one glommio executor for all, or nobody but the test
+//! that calls [`SyncService::step`]. Under `Always` a request wakes the driver, and the requests that arrive while a
+//! datasync runs share the next one (group commit). Under `EverySecond` each segment has its own second, staggered.
+//!
+//! Invariants: the durable position never passes what was written when the datasync began; a failed datasync stops the
+//! segment's durable position until a new file is registered or the error is forgiven, because the kernel may have
+//! dropped the pages; a driver neither allocates nor holds a lock between two datasyncs, and while paused it is parked
+//! or inside datasync, so that a fork finds it harmless.
+
+use super::StorageFile;
+use keyspace::{Lsn, ShardIndex};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicU8, Ordering::*};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncPolicy {
+    Always = 0,
+    EverySecond = 1,
+    No = 2,
+}
+
+impl SyncPolicy {
+    fn from_u8(n: u8) -> SyncPolicy {
+        match n {
+            0 => SyncPolicy::Always,
+            1 => SyncPolicy::EverySecond,
+            _ => SyncPolicy::No,
+        }
+    }
+}
+
+/// `storage-backend`, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncBackend {
+    /// One thread per segment.
+    Threads,
+    /// One glommio executor, its datasyncs concurrent on one io_uring. Needs io_uring: see [`super::sync_glommio::probe`].
+    Glommio,
+    /// No driver: [`SyncService::step`] is called by a test.
+    Manual,
+}
+
+/// Called after a segment's durable position moved or its datasync failed. Runs on the driver's thread: it must be
+/// quick, not allocate, and not take a lock that a forking thread may hold.
+pub type OnDurable = Box<dyn Fn(ShardIndex) + Send + Sync>;
+
+const PARKED: u32 = 0;
+const RUNNING: u32 = 1;
+const SYNCING: u32 = 2;
+
+/// The time between two datasyncs of one segment under `EverySecond`.
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a parked driver sleeps when it has nothing to wait for.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Old files of one segment whose contents are not durable yet.
+const RETIRED_MAX: usize = 16;
+
+#[derive(Default)]
+struct Files {
+    current: Option<Arc<dyn StorageFile>>,
+    /// Predecessors of `current`, to be made durable before it, then closed.
+    retired: Vec<Arc<dyn StorageFile>>,
+}
+
+/// One segment. Padded to its own cache lines: workers write `written` of theirs each turn.
+#[repr(align(128))]
+pub(super) struct Slot {
+    written: AtomicU64,
+    requested: AtomicU64,
+    durable: AtomicU64,
+    errno: AtomicI32,
+    state: AtomicU32,
+    /// Milliseconds since the service began, plus one, at which the running datasync began; 0: none runs.
+    began_ms: AtomicU64,
+    syncs: AtomicU64,
+    files: Mutex<Files>,
+    thread: OnceLock<Thread>,
+}
+
+pub(super) struct Shared {
+    slots: Vec<Slot>,
+    policy: AtomicU8,
+    suspended: AtomicBool,
+    paused: AtomicBool,
+    stopping: AtomicBool,
+    epoch: Instant,
+    on_durable: OnDurable,
+    wake_executor: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+fn locked(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The service. Dropping it stops the drivers after the datasync they are in.
+pub struct SyncService {
+    shared: Arc<Shared>,
+    backend: SyncBackend,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// While it lives, no driver runs anything but a datasync that had begun before.
+pub struct PauseGuard<'a>(&'a SyncService);
+
+impl SyncService {
+    /// A service for `segment_count` segments and its drivers. Fails where threads cannot be started or io_uring is
+    /// missing (`Glommio`).
+    pub fn new(
+        backend: SyncBackend,
+        segment_count: usize,
+        policy: SyncPolicy,
+        on_durable: OnDurable,
+    ) -> io::Result<SyncService> {
+        let slot = || Slot {
+            written: AtomicU64::new(0),
+            requested: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            errno: AtomicI32::new(0),
+            state: AtomicU32::new(PARKED),
+            began_ms: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            files: Mutex::new(Files { current: None, retired: Vec::with_capacity(RETIRED_MAX) }),
+            thread: OnceLock::new(),
+        };
+        let shared = Arc::new(Shared {
+            slots: (0..segment_count).map(|_| slot()).collect(),
+            policy: AtomicU8::new(policy as u8),
+            suspended: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            epoch: Instant::now(),
+            on_durable,
+            wake_executor: OnceLock::new(),
+        });
+        let threads = match backend {
+            SyncBackend::Manual => Vec::new(),
+            SyncBackend::Glommio => return Err(io::ErrorKind::Unsupported.into()),
+            SyncBackend::Threads => (0..segment_count)
+                .map(|index| start_thread(shared.clone(), index))
+                .collect::<io::Result<Vec<_>>>()?,
+        };
+        Ok(SyncService { shared, backend, threads })
+    }
+
+    pub fn backend(&self) -> SyncBackend {
+        self.backend
+    }
+
+    /// Puts a file in force for a segment that is written, and durable, up to `lsn`. A file that was in force before
+    /// is made durable first, on the driver's thread, then closed. Clears an error.
+    pub fn register(&self, segment: ShardIndex, file: Arc<dyn StorageFile>, lsn: Lsn) {
+        let slot = self.slot(segment);
+        let mut files = locked(&slot.files);
+        match files.current.replace(file) {
+            Some(old) => files.retired.push(old),
+            None => {
+                slot.durable.fetch_max(lsn.0, SeqCst);
+            }
+        }
+        slot.written.fetch_max(lsn.0, SeqCst);
+        slot.errno.store(0, SeqCst);
+        drop(files);
+        self.wake(slot);
+    }
+
+    /// Takes a segment's file out of force (appendonly no). Returns after the current datasync of it.
+    pub fn unregister(&self, segment: ShardIndex) {
+        let slot = self.slot(segment);
+        let mut files = locked(&slot.files);
+        files.current = None;
+        files.retired.clear();
+        slot.durable.fetch_max(slot.written.load(SeqCst), SeqCst);
+    }
+
+    /// Tells that the segment's file holds everything up to `lsn`. Wakes nobody: the timer of `EverySecond` picks it up.
+    #[inline]
+    pub fn note_written(&self, segment: ShardIndex, lsn: Lsn) {
+        self.slot(segment).written.fetch_max(lsn.0, Release);
+    }
+
+    /// Wishes that everything up to `lsn`, which has been written, become durable soon. Returns at once.
+    pub fn request(&self, segment: ShardIndex, lsn: Lsn) {
+        let slot = self.slot(segment);
+        slot.written.fetch_max(lsn.0, SeqCst);
+        if slot.durable.load(SeqCst) >= lsn.0 || slot.requested.fetch_max(lsn.0, SeqCst) >= lsn.0 {
+            return;
+        }
+        if slot.state.load(SeqCst) == PARKED {
+            self.wake(slot);
+        }
+    }
+
+    /// Everything up to here survives the operating system.
+    #[inline]
+    pub fn durable(&self, segment: ShardIndex) -> Lsn {
+        Lsn(self.slot(segment).durable.load(Acquire))
+    }
+
+    pub fn written(&self, segment: ShardIndex) -> Lsn {
+        Lsn(self.slot(segment).written.load(Acquire))
+    }
+
+    /// The error that keeps the segment from becoming durable.
+    pub fn error(&self, segment: ShardIndex) -> Option<io::Error> {
+        match self.slot(segment).errno.load(Acquire) {
+            0 => None,
+            errno => Some(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Tries again in spite of an error, for which the caller takes the blame: what was written before it may be lost.
+    pub fn forgive(&self, segment: ShardIndex) {
+        let slot = self.slot(segment);
+        slot.errno.store(0, SeqCst);
+        self.wake(slot);
+    }
+
+    /// For how long the segment's running datasync has been running.
+    pub fn running_for(&self, segment: ShardIndex) -> Option<Duration> {
+        match self.slot(segment).began_ms.load(Acquire) {
+            0 => None,
+            began => Some(self.shared.epoch.elapsed().saturating_sub(Duration::from_millis(began - 1))),
+        }
+    }
+
+    /// Datasyncs done for this segment.
+    pub fn sync_count(&self, segment: ShardIndex) -> u64 {
+        self.slot(segment).syncs.load(Relaxed)
+    }
+
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.shared.policy.store(policy as u8, SeqCst);
+        self.wake_all();
+    }
+
+    pub fn policy(&self) -> SyncPolicy {
+        SyncPolicy::from_u8(self.shared.policy.load(Relaxed))
+    }
+
+    /// While suspended, no timer starts a datasync (`no-appendfsync-on-rewrite`); requests still do.
+    pub fn suspend_timer(&self, suspended: bool) {
+        self.shared.suspended.store(suspended, SeqCst);
+        self.wake_all();
+    }
+
+    /// Blocks until `lsn` is durable, an error stops it, or the time is over.
+    pub fn wait_durable(&self, segment: ShardIndex, lsn: Lsn, timeout: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + timeout;
+        self.request(segment, lsn);
+        while self.durable(segment) < lsn {
+            if let Some(error) = self.error(segment) {
+                return Err(error);
+            }
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if self.backend == SyncBackend::Manual {
+                self.step(segment);
+            } else {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings every driver to a point where a fork finds it harmless and keeps it there. Does not wait for a datasync
+    /// that runs: its thread stays in the kernel or parks right behind it.
+    pub fn pause(&self) -> PauseGuard<'_> {
+        self.shared.paused.store(true, SeqCst);
+        self.shared.wake_executor();
+        if self.backend != SyncBackend::Manual {
+            for slot in &self.shared.slots {
+                while slot.state.load(SeqCst) == RUNNING {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        PauseGuard(self)
+    }
+
+    /// `Manual`: does what a driver would do for this segment right now. True if it called datasync.
+    pub fn step(&self, segment: ShardIndex) -> bool {
+        let slot = self.slot(segment);
+        slot.has_wish(true) && self.shared.sync_blocking(segment.0 as usize)
+    }
+
+    fn slot(&self, segment: ShardIndex) -> &Slot {
+        &self.shared.slots[segment.0 as usize]
+    }
+
+    fn wake(&self, slot: &Slot) {
+        if let Some(thread) = slot.thread.get() {
+            thread.unpark();
+        }
+        self.shared.wake_executor();
+    }
+
+    fn wake_all(&self) {
+        for slot in &self.shared.slots {
+            if let Some(thread) = slot.thread.get() {
+                thread.unpark();
+            }
+        }
+        self.shared.wake_executor();
+    }
+}
+
+impl Drop for PauseGuard<'_> {
+    fn drop(&mut self) {
+        self.0.shared.paused.store(false, SeqCst);
+        self.0.wake_all();
+    }
+}
+
+impl Drop for SyncService {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, SeqCst);
+        self.wake_all();
+        for thread in self.threads.drain(..) {
+            // A driver that panicked has said so itself; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One datasync about to happen: taken before, given back after.
+pub(super) struct Turn {
+    pub file: Arc<dyn StorageFile>,
+    /// What the file held when the turn began: durable once it is over, unless the file is a retired one.
+    upto: u64,
+    retired: bool,
+}
+
+impl Slot {
+    /// Something waits to become durable: a request, or (if `timer`) anything written, or an old file to close.
+    pub(super) fn has_wish(&self, timer: bool) -> bool {
+        if self.errno.load(SeqCst) != 0 {
+            return false;
+        }
+        let durable = self.durable.load(SeqCst);
+        self.requested.load(SeqCst) > durable
+            || (timer && self.written.load(SeqCst) > durable)
+            || !locked(&self.files).retired.is_empty()
+    }
+
+    fn begin(&self) -> Option<Turn> {
+        let files = locked(&self.files);
+        if let Some(file) = files.retired.first() {
+            return Some(Turn { file: file.clone(), upto: 0, retired: true });
+        }
+        let upto = self.written.load(SeqCst);
+        files.current.clone().map(|file| Turn { file, upto, retired: false })
+    }
+
+    fn end(&self, turn: Turn, result: io::Result<()>) {
+        self.syncs.fetch_add(1, Relaxed);
+        match result {
+            Ok(()) if turn.retired => {
+                let mut files = locked(&self.files);
+                files.retired.retain(|file| !Arc::ptr_eq(file, &turn.file));
+            }
+            Ok(()) => {
+                self.durable.fetch_max(turn.upto, SeqCst);
+            }
+            Err(e) => self.errno.store(e.raw_os_error().unwrap_or(libc::EIO), SeqCst),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn segment_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(SeqCst)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(SeqCst)
+    }
+
+    /// Whether the clock alone may start a datasync.
+    pub(super) fn timer_runs(&self) -> bool {
+        SyncPolicy::from_u8(self.policy.load(SeqCst)) == SyncPolicy::EverySecond && !self.suspended.load(SeqCst)
+    }
+
+    pub(super) fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        // The executor is started once per service, so the cell is empty.
+        let _ = self.wake_executor.set(wake);
+    }
+
+    fn wake_executor(&self) {
+        if let Some(wake) = self.wake_executor.get() {
+            wake();
+        }
+    }
+
+    pub(super) fn set_state(&self, index: usize, running: bool) {
+        self.slots[index].state.store(if running { RUNNING } else { PARKED }, SeqCst);
+    }
+
+    /// The first instant at or after `now` that is this segment's own moment of the second.
+    pub(super) fn next_tick(&self, index: usize, now: Instant) -> Instant {
+        let stagger = SECOND * index as u32 / self.slots.len().max(1) as u32;
+        let first = self.epoch + stagger;
+        if now <= first {
+            return first;
+        }
+        let periods = (now - first).as_millis() / SECOND.as_millis() + 1;
+        first + SECOND * periods as u32
+    }
+
+    pub(super) fn begin(&self, index: usize) -> Option<Turn> {
+        let slot = &self.slots[index];
+        let turn = slot.begin();
+        if turn.is_none() {
+            // Nothing is in force here: a wish cannot be fulfilled, and must not be tried for ever.
+            slot.requested.store(slot.durable.load(SeqCst), SeqCst);
+            return None;
+        }
+        slot.began_ms.store(self.epoch.elapsed().as_millis() as u64 + 1, Release);
+        turn
+    }
+
+    pub(super) fn end(&self, index: usize, turn: Turn, result: io::Result<()>) {
+        let slot = &self.slots[index];
+        slot.end(turn, result);
+        slot.began_ms.store(0, Release);
+        (self.on_durable)(ShardIndex(index as u16));
+    }
+
+    /// A datasync on this thread. During the call itself the slot says so: a fork may happen.
+    fn sync_blocking(&self, index: usize) -> bool {
+        let Some(turn) = self.begin(index) else { return false };
+        let slot = &self.slots[index];
+        slot.state.store(SYNCING, SeqCst);
+        let result = turn.file.datasync();
+        slot.state.store(RUNNING, SeqCst);
+        while self.is_paused() && !self.is_stopping() && slot.thread.get().is_some() {
+            slot.state.store(PARKED, SeqCst);
+            std::thread::park();
+            slot.state.store(RUNNING, SeqCst);
+        }
+        self.end(index, turn, result);
+        true
+    }
+
+    fn run_thread(&self, index: usize) {
+        let slot = &self.slots[index];
+        let mut tick = self.next_tick(index, Instant::now());
+        loop {
+            slot.state.store(RUNNING, SeqCst);
+            if self.is_stopping() {
+                return;
+            }
+            let mut sleep = IDLE;
+            if !self.is_paused() {
+                let timer = self.timer_runs();
+                let now = Instant::now();
+                if slot.has_wish(timer && now >= tick) && self.sync_blocking(index) {
+                    tick = if now >= tick { self.next_tick(index, Instant::now()) } else { tick };
+                    continue;
+                }
+                if now >= tick {
+                    tick = self.next_tick(index, now);
+                }
+                if timer {
+                    sleep = tick - now;
+                }
+            }
+            // A wish that arrives after the look above finds PARKED (or unparks in advance): it is not lost.
+            slot.state.store(PARKED, SeqCst);
+            if !slot.has_wish(false) || self.is_paused() {
+                std::thread::park_timeout(sleep);
+            }
+        }
+    }
+}
+
+fn start_thread(shared: Arc<Shared>, index: usize) -> io::Result<JoinHandle<()>> {
+    let handle = std::thread::Builder::new().name(format!("aof-sync-{index}")).spawn({
+        let shared = shared.clone();
+        move || shared.run_thread(index)
+    })?;
+    shared.slots[index].thread.set(handle.thread().clone()).expect("each slot gets one thread");
+    shared.slots[index].thread.get().expect("just set").unpark();
+    Ok(handle)
+}
