@@ -124,9 +124,40 @@ pub struct Command {
     pub syntax: &'static str,
     pub run: Run,
     pub subcommands: &'static [Command],
+    /// The tips of COMMAND INFO, for clients and proxies.
+    pub tips: &'static [&'static str],
+    pub deprecated: Option<Deprecated>,
+}
+
+/// Since when Redis calls a command deprecated, and what it says to use instead.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    pub since: &'static str,
+    pub replaced_by: &'static str,
+}
+
+fn does_not_run(_: &mut Ctx<'_, '_>) -> CommandResult {
+    unreachable!("every row says where it runs")
 }
 
 impl Command {
+    /// What rows leave out: `Command { name: ..., ..Command::DEFAULT }`.
+    pub const DEFAULT: Command = Command {
+        name: "",
+        summary: "",
+        since: "1.0.0",
+        group: Group::Generic,
+        complexity: "O(1)",
+        arity: -1,
+        flags: Flags::empty(),
+        keys: &[],
+        syntax: "",
+        run: Run::Nowhere(does_not_run),
+        subcommands: &[],
+        tips: &[],
+        deprecated: None,
+    };
+
     /// Whether a call with so many arguments (the name counts) is well formed.
     #[inline]
     pub fn accepts_arity(&self, args: usize) -> bool {

@@ -20,8 +20,10 @@ mod lists;
 mod sets;
 mod sorted_sets;
 mod strings;
+#[cfg(test)]
+mod testing;
 
-pub use command::{Command, Flags, Group, HostCommand, Run};
+pub use command::{Command, Deprecated, Flags, Group, HostCommand, Run};
 pub use context::{Codec, Ctx, Effect, Keyspace, RestoredValue};
 pub use errors::{CommandError, CommandResult};
 pub use key_spec::{Begin, Find, KeySpec};

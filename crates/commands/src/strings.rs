@@ -16,7 +16,7 @@ pub const COMMANDS: &[Command] = &[Command {
     keys: &[KeySpec::at(1, &["RO", "access"])],
     syntax: "key",
     run: Run::Keys(get),
-    subcommands: &[],
+    ..Command::DEFAULT
 }];
 
 fn get(c: &mut Ctx<'_, '_>) -> CommandResult {
