@@ -2,8 +2,8 @@
 
 use datatypes::{Hash, Limits, List, Rng, Set, SortedSet, Value};
 use keyspace::{
-    Db, DbIndex, Entry, EntryRef, Expiry, Key, NewValue, Shard, StringRef, UnixMillis, ValueRef,
-    View,
+    Db, DbIndex, Entry, EntryRef, Expiry, Key, Log, NewValue, Shard, StringRef, UnixMillis,
+    ValueRef, View,
 };
 use resp::{Argv, Reply};
 
@@ -120,32 +120,27 @@ impl<'a, 'v> Keyspace<'a, 'v> {
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
         let (db, now, touch) = (self.db, self.now, !self.no_touch);
-        let shard = self.view.shard_mut(key.shard);
-        let expired = match shard.db(db).find(key) {
-            None => {
-                shard.stats.keyspace_misses += 1;
-                return None;
-            }
-            Some(entry) => entry.is_expired(now),
-        };
-        if expired {
-            shard.expire(db, key);
-            shard.stats.keyspace_misses += 1;
-            return None;
-        }
-        shard.stats.keyspace_hits += 1;
-        if touch {
-            shard.db_mut(db).find_and_touch(key)
-        } else {
-            shard.db(db).find(key)
-        }
+        self.shard_of_mut(key).read(db, key, now, touch)
+    }
+
+    /// As `read`, of commands that look at a key without using it (TTL, TYPE...): the access is
+    /// counted, but not noted.
+    pub fn look_at(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let (db, now) = (self.db, self.now);
+        self.shard_of_mut(key).read(db, key, now, false)
     }
 
     /// Looks a key up on the way to changing it: expires it if due, counts and notes nothing.
     #[inline]
     pub fn find(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        self.expire_if_due(key);
-        self.db_of(key).find(key)
+        self.find_in(self.db, key)
+    }
+
+    /// As [`Keyspace::find`], in another database than the selected one.
+    #[inline]
+    pub fn find_in(&mut self, db: DbIndex, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let now = self.now;
+        self.shard_of_mut(key).find(db, key, now)
     }
 
     /// As `find`, through a shared borrow: a key whose time has passed is absent, but stays.
@@ -196,7 +191,7 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         shard.dirty += changes;
         shard.watches.changed(db, key.bytes);
         match effect {
-            Effect::AsGiven if shard.log.is_enabled() => shard.log.append(db, &argv.to_slices()),
+            Effect::AsGiven if shard.log.is_enabled() => append_argv(&mut shard.log, db, argv),
             Effect::AsGiven | Effect::Covered => {}
             Effect::Command(argv) => shard.log.append(db, argv),
         }
@@ -223,6 +218,19 @@ impl<'a, 'v> Keyspace<'a, 'v> {
     pub fn find_string(&mut self, key: Key<'_>) -> Result<Option<StringRef<'_>>, CommandError> {
         string_of(self.find(key))
     }
+}
+
+/// Appends a request to a log, gathering its arguments on the stack when they are few.
+fn append_argv(log: &mut Log, db: DbIndex, argv: Argv<'_>) {
+    const FEW: usize = 8;
+    if argv.len() > FEW {
+        return log.append(db, &argv.to_slices());
+    }
+    let mut few: [&[u8]; FEW] = [&[]; FEW];
+    for (place, arg) in few.iter_mut().zip(argv.iter()) {
+        *place = arg;
+    }
+    log.append(db, &few[..argv.len()]);
 }
 
 fn string_of(entry: Option<EntryRef<'_>>) -> Result<Option<StringRef<'_>>, CommandError> {

@@ -21,6 +21,13 @@ pub enum Expiry {
     Set(Option<UnixMillis>),
 }
 
+/// What a look-up at some instant found.
+pub(crate) enum Probe {
+    Absent,
+    Expired,
+    Live(Slot),
+}
+
 #[derive(Default)]
 pub struct Db {
     table: PtrTable,
@@ -74,9 +81,36 @@ impl Db {
     /// The entry of a key, whether it has expired or not.
     #[inline]
     pub fn find(&self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let slot = self.slot(key.hash, key.bytes)?;
-        // SAFETY: the record is alive and unchanged while self is borrowed.
-        Some(unsafe { EntryRef::from_raw(self.table.get(slot)) })
+        self.slot(key.hash, key.bytes)
+            .map(|slot| self.entry_at(slot))
+    }
+
+    /// Looks a key up once, so that the caller can decide what follows before it borrows the entry.
+    #[inline]
+    pub(crate) fn probe(&self, key: Key<'_>, now: UnixMillis) -> Probe {
+        match self.slot(key.hash, key.bytes) {
+            None => Probe::Absent,
+            Some(slot) if self.entry_at(slot).is_expired(now) => Probe::Expired,
+            Some(slot) => Probe::Live(slot),
+        }
+    }
+
+    /// The entry at a slot that was found since the table changed last.
+    #[inline]
+    pub(crate) fn entry_at(&self, slot: Slot) -> EntryRef<'_> {
+        // SAFETY: an occupied slot of the table holds the record of a live entry, unchanged
+        // while self is borrowed.
+        unsafe { EntryRef::from_raw(self.table.get(slot)) }
+    }
+
+    /// Notes an access of the entry at a slot that was found since the table changed last.
+    #[inline]
+    pub(crate) fn touch_at(&mut self, slot: Slot) {
+        // Written only when it changed: a page that a snapshot shares is not copied for it.
+        if self.entry_at(slot).access_clock() != self.clock {
+            let clock = self.clock;
+            self.with_entry(slot, |entry| entry.set_access_clock(clock));
+        }
     }
 
     /// Runs `change` on the entry of a key. It may change the value in place only: not the key,
@@ -121,21 +155,6 @@ impl Db {
 
     pub fn clock(&self) -> u32 {
         self.clock
-    }
-
-    /// As `find`, and notes the access.
-    #[inline]
-    pub fn find_and_touch(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let slot = self.slot(key.hash, key.bytes)?;
-        let clock = self.clock;
-        self.with_entry(slot, |entry| {
-            // Written only when it changed: a page that a snapshot shares is not copied for it.
-            if entry.as_ref().access_clock() != clock {
-                entry.set_access_clock(clock);
-            }
-        });
-        // SAFETY: the record is alive and unchanged while self is borrowed.
-        Some(unsafe { EntryRef::from_raw(self.table.get(slot)) })
     }
 
     /// Sets the access clock of one key, as RESTORE with IDLETIME does.

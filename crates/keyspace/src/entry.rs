@@ -78,6 +78,8 @@ pub enum NewValue<'a> {
     Bytes(&'a [u8]),
     /// As `Bytes`, of a string that a command has changed in place: encoding raw.
     RawBytes(&'a [u8]),
+    /// As `Bytes`, but kept as text even where it is a number, as INCRBYFLOAT's results are.
+    Text(&'a [u8]),
     Int(i64),
     /// Taken over without a copy when it is long.
     Owned(Vec<u8>),
@@ -158,6 +160,7 @@ impl Entry {
                 None => Self::with_bytes(key, bytes, false, expire_at),
             },
             NewValue::RawBytes(bytes) => Self::with_bytes(key, bytes, true, expire_at),
+            NewValue::Text(bytes) => Self::with_bytes(key, bytes, false, expire_at),
             NewValue::Owned(bytes) if bytes.len() > INLINE_VALUE_BYTES_MAX => {
                 Self::with_owned(key, bytes, expire_at)
             }
@@ -328,6 +331,7 @@ impl Entry {
                 None => (*bytes, false),
             },
             NewValue::RawBytes(bytes) => (*bytes, true),
+            NewValue::Text(bytes) => (*bytes, false),
             _ => return false,
         };
         let new = Shape {
@@ -628,6 +632,8 @@ mod tests {
         assert_eq!(encoding(&[b'a'; 45]), "raw");
         let raw = Entry::new(b"k", NewValue::RawBytes(b"12"), None);
         assert_eq!(raw.as_ref().encoding_name(), "raw");
+        let text = Entry::new(b"k", NewValue::Text(b"12"), None);
+        assert_eq!(text.as_ref().encoding_name(), "embstr");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use crossbeam_channel::Sender;
 use datatypes::Rng;
 
-use crate::db::Db;
-use crate::entry::Entry;
+use crate::db::{Db, Probe};
+use crate::entry::{Entry, EntryRef};
 use crate::log::Log;
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
 use crate::view::Key;
@@ -115,13 +115,53 @@ impl Shard {
         self.watches.changed_where(b, held);
     }
 
+    /// Reads a key: expires it if due, counts a hit or a miss, and notes the access in its clock
+    /// when asked to.
+    #[inline]
+    pub fn read(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMillis,
+        touch: bool,
+    ) -> Option<EntryRef<'_>> {
+        match self.db(db).probe(key, now) {
+            Probe::Absent => {
+                self.stats.keyspace_misses += 1;
+                None
+            }
+            Probe::Expired => {
+                self.stats.keyspace_misses += 1;
+                self.expire(db, key);
+                None
+            }
+            Probe::Live(slot) => {
+                self.stats.keyspace_hits += 1;
+                if touch {
+                    self.db_mut(db).touch_at(slot);
+                }
+                Some(self.db(db).entry_at(slot))
+            }
+        }
+    }
+
+    /// The entry of a key, which is expired if due. Counts and notes nothing.
+    #[inline]
+    pub fn find(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> Option<EntryRef<'_>> {
+        match self.db(db).probe(key, now) {
+            Probe::Absent => None,
+            Probe::Expired => {
+                self.expire(db, key);
+                None
+            }
+            Probe::Live(slot) => Some(self.db(db).entry_at(slot)),
+        }
+    }
+
     /// Deletes the key if its time has passed. True when it was deleted.
     #[inline]
     pub fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> bool {
-        let due = self
-            .db(db)
-            .find(key)
-            .is_some_and(|entry| entry.is_expired(now));
+        let due = matches!(self.db(db).probe(key, now), Probe::Expired);
         if due {
             self.expire(db, key);
         }
