@@ -70,8 +70,9 @@ fn match_class(pattern: &[u8], mut p: usize, byte: u8, nocase: bool) -> (bool, u
         } else if c == b']' {
             return (found != negated, p + 1);
         } else if pattern.get(p + 1) == Some(&b'-') && p + 2 < pattern.len() {
-            let (a, b) = (fold(c, nocase), fold(pattern[p + 2], nocase));
-            found |= (a.min(b)..=a.max(b)).contains(&byte);
+            // Ends are put in order before case is folded, so that [a-Z] without case is empty, as in Redis.
+            let (low, high) = (c.min(pattern[p + 2]), c.max(pattern[p + 2]));
+            found |= (fold(low, nocase)..=fold(high, nocase)).contains(&byte);
             p += 3;
         } else {
             found |= fold(c, nocase) == byte;

@@ -14,6 +14,7 @@ pub mod list;
 pub mod listpack;
 pub mod number;
 pub mod ptr_table;
+mod record;
 pub mod rng;
 pub mod set;
 pub mod value;

@@ -108,7 +108,7 @@ impl Value {
     /// How many allocations freeing this costs; compact encodings are one.
     pub fn free_effort(&self) -> usize {
         match self {
-            Value::List(v) => v.nodes().len(),
+            Value::List(v) => v.node_count(),
             Value::Set(_) | Value::Hash(_) | Value::SortedSet(_) => match self.encoding() {
                 Encoding::HashTable | Encoding::SkipList => self.len(),
                 _ => 1,
