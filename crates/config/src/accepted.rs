@@ -1,0 +1,178 @@
+//! Directives of Redis whose part of the server does not exist here: replication, cluster, TLS, scripting, eviction,
+//! modules, tracking, and others.
+//!
+//! Their values are checked, kept, and reported by CONFIG GET, so that existing configuration files and tools keep
+//! working; nothing looks at them. `Config::accepted_only_in_use` names those that were changed, for the log.
+//! When a part is built, its rows move to [`crate::table`] and gain a field.
+
+use crate::kind::Kind::{self, Bool, Enum, Text};
+use crate::table::{int, memory, Directive, Flags, Place, I32_MAX, I64_MAX, U32_MAX};
+
+const fn row(name: &'static str, kind: Kind, default: &'static str) -> Directive {
+    Directive {
+        name,
+        old_name: None,
+        kind,
+        default,
+        flags: Flags::NONE,
+        check: None,
+        place: Place::AcceptedOnly,
+    }
+}
+
+/// A text that is unset by default.
+const fn unset(name: &'static str) -> Directive {
+    row(name, Text, "\"\"").flags(Flags::EMPTY_IS_UNSET)
+}
+
+use Flags as F;
+
+#[rustfmt::skip]
+pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
+    // Memory limit and eviction.
+    row("maxmemory", Kind::Memory { min: 0, max: u64::MAX }, "0"),
+    row("maxmemory-policy", Enum(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
+        "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction"),
+    row("maxmemory-samples", int(1, 64), "5"),
+    row("maxmemory-eviction-tenacity", int(0, 100), "10"),
+    row("maxmemory-clients", Kind::MemoryOrPercent, "0"),
+    row("lfu-log-factor", int(0, I32_MAX), "10"),
+    row("lfu-decay-time", int(0, I32_MAX), "1"),
+    row("oom-score-adj", Enum(&["no", "yes", "relative", "absolute"]), "no"),
+    row("oom-score-adj-values", Kind::OomScores, "0 200 800"),
+
+    // Observation.
+    row("slowlog-log-slower-than", int(-1, I64_MAX), "10000"),
+    row("slowlog-max-len", int(0, I64_MAX), "128"),
+    row("latency-monitor-threshold", int(0, I64_MAX), "0"),
+    row("latency-tracking", Bool, "yes"),
+    row("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9"),
+    row("notify-keyspace-events", Kind::EventClasses, "\"\""),
+    row("tracking-table-max-keys", int(0, I64_MAX), "1000000"),
+    row("syslog-enabled", Bool, "no").flags(F::IMMUTABLE),
+    row("syslog-ident", Text, "redis").flags(F::IMMUTABLE),
+    row("syslog-facility", Enum(&["user", "local0", "local1", "local2", "local3", "local4", "local5",
+        "local6", "local7"]), "local0").flags(F::IMMUTABLE),
+    row("crash-memcheck-enabled", Bool, "yes"),
+    row("ignore-warnings", Text, "\"\""),
+    row("watchdog-period", int(0, I32_MAX), "0").flags(F::HIDDEN),
+
+    // Threads, processes, memory of the process.
+    row("io-threads", int(1, 128), "1").flags(F::IMMUTABLE),
+    row("io-threads-do-reads", Bool, "no").flags(F::IMMUTABLE),
+    unset("server-cpulist").old_name("server_cpulist").flags(F::IMMUTABLE),
+    unset("bio-cpulist").old_name("bio_cpulist").flags(F::IMMUTABLE),
+    unset("aof-rewrite-cpulist").old_name("aof_rewrite_cpulist").flags(F::IMMUTABLE),
+    unset("bgsave-cpulist").old_name("bgsave_cpulist").flags(F::IMMUTABLE),
+    row("disable-thp", Bool, "yes").flags(F::IMMUTABLE),
+    row("jemalloc-bg-thread", Bool, "yes"),
+    row("activerehashing", Bool, "yes"),
+    row("activedefrag", Bool, "no"),
+    row("active-defrag-cycle-min", int(1, 99), "1"),
+    row("active-defrag-cycle-max", int(1, 99), "25"),
+    row("active-defrag-threshold-lower", int(0, 1000), "10"),
+    row("active-defrag-threshold-upper", int(0, 1000), "100"),
+    row("active-defrag-ignore-bytes", memory(1), "100mb"),
+    row("active-defrag-max-scan-fields", int(1, I64_MAX), "1000"),
+    row("supervised", Enum(&["upstart", "systemd", "auto", "no"]), "no").flags(F::IMMUTABLE),
+    row("locale-collate", Text, "\"\""),
+    row("use-exit-on-panic", Bool, "no").flags(F::HIDDEN),
+
+    // Network.
+    unset("bind-source-addr"),
+    row("socket-mark-id", int(0, U32_MAX), "0").flags(F::IMMUTABLE),
+    row("max-new-connections-per-cycle", int(1, 1000), "10"),
+    row("max-new-tls-connections-per-cycle", int(1, 1000), "1"),
+
+    // Loading and saving.
+    row("rdb-del-sync-files", Bool, "no"),
+    row("aof-disable-auto-gc", Bool, "no").flags(F::HIDDEN),
+    row("rdb-key-save-delay", int(i32::MIN as i64, I32_MAX), "0").flags(F::HIDDEN),
+    row("key-load-delay", int(i32::MIN as i64, I32_MAX), "0").flags(F::HIDDEN),
+    row("loading-process-events-interval-bytes", int(1024, I32_MAX), "2097152").flags(F::HIDDEN),
+
+    // Types that are not there.
+    row("hll-sparse-max-bytes", memory(0), "3000"),
+    row("stream-node-max-bytes", memory(0), "4096"),
+    row("stream-node-max-entries", int(0, I64_MAX), "100"),
+
+    // Scripts, modules, users.
+    row("busy-reply-threshold", int(0, I64_MAX), "5000").old_name("lua-time-limit"),
+    row("lua-enable-deprecated-api", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("enable-module-command", Enum(&["no", "yes", "local"]), "no").flags(F::IMMUTABLE),
+    row("aclfile", Text, "\"\"").flags(F::IMMUTABLE),
+    row("acllog-max-len", int(0, I64_MAX), "128"),
+    row("acl-pubsub-default", Enum(&["allchannels", "resetchannels"]), "resetchannels"),
+
+    // Replication.
+    row("replicaof", Kind::ReplicaOf, "\"\"").old_name("slaveof")
+        .flags(F::IMMUTABLE).flags(F::EMPTY_IS_UNSET),
+    unset("masterauth").flags(F::SENSITIVE),
+    unset("masteruser").flags(F::SENSITIVE),
+    row("propagation-error-behavior", Enum(&["ignore", "panic", "panic-on-replicas"]), "ignore"),
+    row("repl-timeout", int(1, I32_MAX), "60"),
+    row("repl-ping-replica-period", int(1, I32_MAX), "10").old_name("repl-ping-slave-period"),
+    row("repl-backlog-size", memory(1), "1mb"),
+    row("repl-backlog-ttl", int(0, I64_MAX), "3600"),
+    row("repl-disable-tcp-nodelay", Bool, "no"),
+    row("repl-diskless-load", Enum(&["disabled", "on-empty-db", "swapdb"]), "disabled"),
+    row("repl-diskless-sync", Bool, "yes"),
+    row("repl-diskless-sync-delay", int(0, I32_MAX), "5"),
+    row("repl-diskless-sync-max-replicas", int(0, I32_MAX), "0"),
+    row("replica-full-sync-buffer-limit", memory(0), "0"),
+    row("replica-serve-stale-data", Bool, "yes").old_name("slave-serve-stale-data"),
+    row("replica-read-only", Bool, "yes").old_name("slave-read-only"),
+    row("replica-lazy-flush", Bool, "no").old_name("slave-lazy-flush"),
+    row("replica-priority", int(0, I32_MAX), "100").old_name("slave-priority"),
+    row("replica-announced", Bool, "yes"),
+    unset("replica-announce-ip").old_name("slave-announce-ip"),
+    row("replica-announce-port", int(0, 65535), "0").old_name("slave-announce-port"),
+    row("replica-ignore-maxmemory", Bool, "yes").old_name("slave-ignore-maxmemory"),
+    row("replica-ignore-disk-write-errors", Bool, "no"),
+    row("min-replicas-to-write", int(0, I32_MAX), "0").old_name("min-slaves-to-write"),
+    row("min-replicas-max-lag", int(0, I32_MAX), "10").old_name("min-slaves-max-lag"),
+
+    // Cluster.
+    row("cluster-enabled", Bool, "no").flags(F::IMMUTABLE),
+    row("cluster-config-file", Text, "nodes.conf").flags(F::IMMUTABLE),
+    row("cluster-node-timeout", int(0, I64_MAX), "15000"),
+    row("cluster-port", int(0, 65535), "0").flags(F::IMMUTABLE),
+    unset("cluster-announce-ip"),
+    unset("cluster-announce-hostname"),
+    unset("cluster-announce-human-nodename"),
+    row("cluster-announce-port", int(0, 65535), "0"),
+    row("cluster-announce-tls-port", int(0, 65535), "0"),
+    row("cluster-announce-bus-port", int(0, 65535), "0"),
+    row("cluster-preferred-endpoint-type", Enum(&["ip", "hostname", "unknown-endpoint"]), "ip"),
+    row("cluster-require-full-coverage", Bool, "yes"),
+    row("cluster-replica-validity-factor", int(0, I32_MAX), "10").old_name("cluster-slave-validity-factor"),
+    row("cluster-replica-no-failover", Bool, "no").old_name("cluster-slave-no-failover"),
+    row("cluster-migration-barrier", int(0, I32_MAX), "1"),
+    row("cluster-allow-replica-migration", Bool, "yes"),
+    row("cluster-allow-reads-when-down", Bool, "no"),
+    row("cluster-allow-pubsubshard-when-down", Bool, "yes"),
+    row("cluster-link-sendbuf-limit", Kind::Memory { min: 0, max: u64::MAX }, "0"),
+    row("cluster-compatibility-sample-ratio", int(0, 100), "0"),
+
+    // TLS.
+    row("tls-port", int(0, 65535), "0"),
+    row("tls-cluster", Bool, "no"),
+    row("tls-replication", Bool, "no"),
+    row("tls-auth-clients", Enum(&["no", "yes", "optional"]), "yes"),
+    row("tls-prefer-server-ciphers", Bool, "no"),
+    row("tls-session-caching", Bool, "yes"),
+    row("tls-session-cache-size", int(0, I32_MAX), "20480"),
+    row("tls-session-cache-timeout", int(0, I32_MAX), "300"),
+    unset("tls-cert-file"),
+    unset("tls-key-file"),
+    unset("tls-key-file-pass").flags(F::SENSITIVE),
+    unset("tls-client-cert-file"),
+    unset("tls-client-key-file"),
+    unset("tls-client-key-file-pass").flags(F::SENSITIVE),
+    unset("tls-dh-params-file"),
+    unset("tls-ca-cert-file"),
+    unset("tls-ca-cert-dir"),
+    unset("tls-protocols"),
+    unset("tls-ciphers"),
+    unset("tls-ciphersuites"),
+];
