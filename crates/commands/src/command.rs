@@ -3,7 +3,7 @@
 
 use crate::context::Ctx;
 use crate::errors::CommandResult;
-use crate::key_spec::KeySpec;
+use crate::key_spec::{Begin, Find, KeySpec};
 
 bitflags::bitflags! {
     /// The flags of COMMAND INFO, by Redis's names (`Flags::WRITE` is `write`).
@@ -165,6 +165,15 @@ impl Command {
             args == self.arity as usize
         } else {
             args >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    /// The argument that is the key of a command with exactly one key, always at one place.
+    #[inline]
+    pub fn single_key(&self) -> Option<usize> {
+        match (self.keys, self.run) {
+            ([KeySpec { begin: Begin::Index(index), find: Find::Range { last: 0, .. }, .. }], Run::Keys(_)) => Some(*index),
+            _ => None,
         }
     }
 
