@@ -67,7 +67,7 @@ class Memtier:
     def __init__(self, path: str, same_keys: bool):
         self.path = path
         # memtier's default is one random sequence for all connections. Running nearly in step, they then
-        # find each key in the processor's cache where another has just been: up to three times the
+        # find each key in the processor's cache where another has just been: twice the
         # throughput, and not what clients do.
         self.seeds = [] if same_keys else ["--distinct-client-seed"]
 
