@@ -271,6 +271,7 @@ impl Epoll {
             return true;
         };
         if !connection.sending {
+            connection.stream.discard_received();
             self.close(conn);
             return true;
         }
@@ -490,6 +491,9 @@ fn writable<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId) ->
     match this.continue_send(conn) {
         Ok(None) => true,
         Ok(Some(_)) if finishing => {
+            if let Some(stream) = this.stream(conn) {
+                stream.discard_received();
+            }
             report_closed(reactor, handler, conn, CloseReason::Requested);
             false
         }

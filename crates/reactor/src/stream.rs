@@ -9,6 +9,9 @@ use socket2::{SockAddr, SockRef, TcpKeepalive};
 
 use crate::simulation::SimStream;
 
+/// Receives of 16 KiB spent on a polite close.
+const DISCARDS_MAX: usize = 256;
+
 /// A connected socket. Dropping it closes it; [`crate::Reactor::add`] takes it over.
 pub struct Stream(pub(crate) Kind);
 
@@ -122,6 +125,18 @@ impl Stream {
         if let Kind::Socket(fd) = &self.0 {
             // Fails only if the connection has ended already.
             let _ = SockRef::from(fd).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Throws away what has arrived. A socket closed over unread bytes resets the connection, and with it whatever
+    /// the peer has not received yet.
+    pub(crate) fn discard_received(&self) {
+        let mut scratch = [MaybeUninit::uninit(); 16 << 10];
+        for _ in 0..DISCARDS_MAX {
+            match self.receive(&mut scratch) {
+                Ok(count) if count > 0 => {}
+                _ => return,
+            }
         }
     }
 

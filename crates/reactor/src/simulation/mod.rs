@@ -91,7 +91,7 @@ impl SimClient {
         std::mem::take(&mut self.simulation.network().links[self.id].to_client)
     }
 
-    /// Closes in order: the server receives everything sent before.
+    /// Closes in order: the server receives everything sent before. What it answered to that can still be taken.
     pub fn close(&self) {
         self.simulation.network().links[self.id].client_closed = true;
     }

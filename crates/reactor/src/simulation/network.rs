@@ -37,23 +37,28 @@ impl Link {
 
     /// Takes as much of `bytes` as the window allows; how much.
     pub(super) fn transmit(&mut self, bytes: &[u8]) -> usize {
-        if self.client_closed {
-            // Nobody reads any more; the socket swallows it.
-            return bytes.len();
-        }
-        let taken = bytes
-            .len()
-            .min(self.window.saturating_sub(self.to_client.len()));
+        let taken = bytes.len().min(self.room());
         self.to_client.extend_from_slice(&bytes[..taken]);
         taken
     }
 
+    fn room(&self) -> usize {
+        if self.client_closed {
+            usize::MAX
+        } else {
+            self.window.saturating_sub(self.to_client.len())
+        }
+    }
+
+    /// Bytes, or an end. The end of a client that closed shows only after what could be sent was sent, as on real
+    /// backends.
     pub(super) fn can_receive(&self) -> bool {
-        self.receiving && (self.reset || self.client_closed || !self.to_server.is_empty())
+        let ended = self.reset || (self.client_closed && !self.can_send());
+        self.receiving && (ended || !self.to_server.is_empty())
     }
 
     pub(super) fn can_send(&self) -> bool {
-        self.unsent > 0 && (self.reset || self.client_closed || self.to_client.len() < self.window)
+        self.unsent > 0 && (self.reset || self.room() > 0)
     }
 }
 

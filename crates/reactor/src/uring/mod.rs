@@ -400,6 +400,7 @@ impl Uring {
                 .is_none_or(|c| c.phase == Phase::Closing);
         };
         if !connection.sending {
+            connection.stream.discard_received();
             self.close(conn);
             return true;
         }

@@ -324,6 +324,7 @@ fn send_completed<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: Conn
     let mut buf = std::mem::take(&mut connection.send);
     buf.clear();
     if connection.phase == Phase::Finishing {
+        connection.stream.discard_received();
         report_closed(reactor, handler, conn, CloseReason::Requested);
     } else {
         handler.sent(reactor, conn, buf);
