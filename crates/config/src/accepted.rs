@@ -6,6 +6,7 @@
 //! When a part is built, its rows move to [`crate::table`] and gain a field.
 
 use crate::kind::Kind::{self, Bool, Enum, Text};
+use crate::kind::Value;
 use crate::table::{int, memory, Directive, Flags, Place, I32_MAX, I64_MAX, U32_MAX};
 
 const fn row(name: &'static str, kind: Kind, default: &'static str) -> Directive {
@@ -38,7 +39,7 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("maxmemory-clients", Kind::MemoryOrPercent, "0"),
     row("lfu-log-factor", int(0, I32_MAX), "10"),
     row("lfu-decay-time", int(0, I32_MAX), "1"),
-    row("oom-score-adj", Enum(&["no", "yes", "relative", "absolute"]), "no"),
+    row("oom-score-adj", Enum(&["no", "yes", "relative", "absolute"]), "no").check(relative_is_yes),
     row("oom-score-adj-values", Kind::OomScores, "0 200 800"),
 
     // Observation.
@@ -176,3 +177,11 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     unset("tls-ciphers"),
     unset("tls-ciphersuites"),
 ];
+
+/// `relative` is another word for `yes`.
+fn relative_is_yes(value: Value) -> Result<Value, String> {
+    match value {
+        Value::Word("relative") => Ok(Value::Word("yes")),
+        other => Ok(other),
+    }
+}

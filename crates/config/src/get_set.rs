@@ -95,23 +95,24 @@ impl Config {
         };
         let mut rows: Vec<(&'static str, &'static Directive)> = Vec::with_capacity(pairs.len());
         for &(name, _) in pairs {
+            let refused = |reason: &str| SetError::Failed {
+                name: name.to_vec(),
+                reason: reason.into(),
+            };
             let Some((canonical, row)) = find_with_name(name) else {
                 return Err(SetError::UnknownOption {
                     name: name.to_vec(),
                 });
             };
             if row.flags.contains(Flags::IMMUTABLE) {
-                return Err(SetError::failed(canonical, "can't set immutable config"));
+                return Err(refused("can't set immutable config"));
             }
             if row.flags.contains(Flags::PROTECTED) && !protected_allowed {
-                return Err(SetError::failed(canonical, "can't set protected config"));
+                return Err(refused("can't set protected config"));
             }
             // A name and its old name may both be given; the later one wins.
             if rows.iter().any(|&(other, _)| other == canonical) {
-                return Err(SetError::Failed {
-                    name: name.to_vec(),
-                    reason: "duplicate parameter".into(),
-                });
+                return Err(refused("duplicate parameter"));
             }
             rows.push((canonical, row));
         }

@@ -337,7 +337,7 @@ fn not_empty(value: Value, refusal: &str) -> Result<Value, String> {
 
 fn no_slash(value: Value, refusal: &str) -> Result<Value, String> {
     match value {
-        Value::Text(text) if text.contains(&b'/') => Err(refusal.into()),
+        Value::Text(text) if text.iter().any(|b| b"/\\".contains(b)) => Err(refusal.into()),
         value => Ok(value),
     }
 }
