@@ -175,3 +175,48 @@ fn find_with_name(name: &[u8]) -> Option<(&'static str, &'static Directive)> {
         .is_some_and(|old| name.eq_ignore_ascii_case(old.as_bytes()));
     Some((row.old_name.filter(|_| is_old).unwrap_or(row.name), row))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_directives_ask_where_the_client_is() {
+        let pair: &[(&[u8], &[u8])] = &[(b"dir", b"/data")];
+        for (allowed, local, remote) in [
+            (LocalAccess::No, false, false),
+            (LocalAccess::Local, true, false),
+            (LocalAccess::Yes, true, true),
+        ] {
+            for (origin, expected) in [(Origin::Local, local), (Origin::Remote, remote)] {
+                let mut config = Config {
+                    enable_protected_configs: allowed,
+                    ..Config::default()
+                };
+                assert_eq!(
+                    config.set(pair, origin).is_ok(),
+                    expected,
+                    "{allowed:?} {origin:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn own_directives() {
+        let mut config = Config::default();
+        let mut set = |name: &str, value: &str| {
+            config
+                .set(&[(name.as_bytes(), value.as_bytes())], Origin::Remote)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(set("cross-shard", "message"), Ok(vec!["cross-shard"]));
+        assert_eq!(set("cross-shard", "Message"), Ok(vec![]));
+        assert_eq!(set("rdb-save-threads", "4"), Ok(vec!["rdb-save-threads"]));
+        assert!(set("rdb-save-threads", "1025").is_err());
+        assert!(set("rdb-save-threads", "many").is_err());
+        assert!(set("shards", "2").is_err(), "immutable");
+        assert_eq!(config.value_of("rdb-save-threads"), Some(b"4".to_vec()));
+        assert_eq!(config.value_of("shards"), Some(b"auto".to_vec()));
+    }
+}

@@ -346,3 +346,135 @@ fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct Files(BTreeMap<&'static str, &'static str>);
+
+    impl IncludeFiles for Files {
+        fn read(&self, pattern: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+            let text = self.0.get(pattern).ok_or(io::ErrorKind::NotFound)?;
+            Ok(vec![(pattern.to_string(), text.as_bytes().to_vec())])
+        }
+    }
+
+    fn load(text: &str) -> Result<Config, ConfigFileError> {
+        let files = Files(BTreeMap::from([
+            ("a", "timeout 1\ninclude b\nhz 7"),
+            ("b", "timeout 2"),
+            ("bad", "timeout 1\n\ntimeout x"),
+            ("cycle", "include cycle"),
+            ("bomb", "include bomb\ninclude bomb"),
+        ]));
+        let source = Source {
+            name: "main.conf",
+            text: text.as_bytes(),
+        };
+        Config::from_sources(Some(source), &[], &files)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, file: &str, line: usize, message: &str) {
+        let error = load(text).expect_err(text);
+        assert_eq!((error.file.as_str(), error.line), (file, line), "{error}");
+        assert!(error.message.starts_with(message), "{error}");
+    }
+
+    #[test]
+    fn included_files_are_read_where_they_are_named() {
+        let config = load("hz 9\ninclude a\nloglevel debug").expect("good");
+        assert_eq!((config.timeout_secs, config.hz), (2, 7));
+        assert_eq!(load("include a\ntimeout 3").expect("good").timeout_secs, 3);
+        refused(
+            "timeout 1\ninclude bad",
+            "bad",
+            3,
+            "argument couldn't be parsed",
+        );
+        refused("include cycle", "cycle", 1, "Includes are nested");
+        refused("include bomb", "bomb", 1, "Includes are nested");
+        refused(
+            "include nosuch",
+            "main.conf",
+            1,
+            "Can't open config file 'nosuch'",
+        );
+    }
+
+    #[test]
+    fn errors_look_like_those_of_redis() {
+        let error = load("# c\n\nfoo bar\n").expect_err("no such directive");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "*** FATAL CONFIG FILE ERROR ({SERVER_NAME_AND_VERSION}) ***\n\
+                 Reading the configuration file main.conf, at line 3\n\
+                 >>> 'foo bar'\n\
+                 Bad directive or wrong number of arguments"
+            )
+        );
+    }
+
+    #[test]
+    fn what_would_be_lost_in_silence_is_refused() {
+        refused("user bob on >x ~* +@all", "main.conf", 1, "ACL users");
+        refused("user default off", "main.conf", 1, "ACL users");
+        refused("loadmodule x.so", "main.conf", 1, "Modules");
+        load("user default on nopass sanitize-payload ~* &* +@all").expect("the line Redis writes");
+        refused(
+            "user default on #ab12 ~* &* +@all",
+            "main.conf",
+            1,
+            "ACL users",
+        );
+        load("user default on #ab12 ~* &* +@all\nrequirepass x").expect("the line Redis writes");
+    }
+
+    #[test]
+    fn renamed_commands_are_kept() {
+        let config = load("rename-command FLUSHALL \"\"\nrename-command KEYS k").expect("good");
+        let names: Vec<_> = config
+            .rename_commands
+            .iter()
+            .map(|(old, new)| (&old[..], &new[..]))
+            .collect();
+        assert_eq!(names, [(&b"FLUSHALL"[..], &b""[..]), (b"KEYS", b"k")]);
+    }
+
+    #[test]
+    fn changed_directives_without_a_meaning_are_named() {
+        let config = load("maxmemory 1gb\ntls-port 0\ntimeout 5").expect("good");
+        assert_eq!(config.accepted_only_in_use(), ["maxmemory"]);
+    }
+
+    #[test]
+    fn patterns_of_includes_are_expanded_in_order() {
+        let directory = std::env::temp_dir().join(format!("config-include-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("d")).expect("create");
+        for name in ["d/2.conf", "d/1.conf", "d/.hidden.conf", "d/3.txt"] {
+            std::fs::write(directory.join(name), name).expect("write");
+        }
+        let read =
+            |pattern: &str| FileSystem.read(directory.join(pattern).to_str().expect("UTF-8"));
+        let texts = |pattern: &str| -> Vec<Vec<u8>> {
+            read(pattern)
+                .expect(pattern)
+                .into_iter()
+                .map(|(_, text)| text)
+                .collect()
+        };
+        assert_eq!(texts("d/*.conf"), [b"d/1.conf", b"d/2.conf"]);
+        assert_eq!(texts("?/[23].*"), [&b"d/2.conf"[..], b"d/3.txt"]);
+        assert_eq!(texts("d/2.conf"), [b"d/2.conf"]);
+        assert!(texts("d/*.nosuch").is_empty());
+        assert!(texts("nosuch*/x").is_empty());
+        assert_eq!(
+            read("d/nosuch").expect_err("missing").kind(),
+            io::ErrorKind::NotFound
+        );
+        std::fs::remove_dir_all(&directory).expect("remove");
+    }
+}

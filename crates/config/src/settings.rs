@@ -55,7 +55,7 @@ settings! {
     /// Seconds after which an idle client is disconnected; 0: never.
     timeout_secs: u32,
     maxclients: u32,
-    /// Refuse clients from other machines while neither a password nor an explicit `bind` protects the server.
+    /// Refuse clients from other machines while there is no password.
     protected_mode: bool,
     requirepass: Option<Vec<u8>>,
     client_output_buffer_limit: BufferLimits,
