@@ -69,15 +69,20 @@ class Target:
 
     def revive(self) -> str | None:
         """None when the server still answers; otherwise why not, and a new one runs."""
-        try:
-            self.control.cmd("PING")
-            return None
-        except (OSError, ConnectionClosed, ReplyError) as problem:
-            why = f"{problem!r}; log ends: {self.server.log()[-1500:]}"
-            self.server.kill()
-            self.server.start()
-            self._after_start()
-            return why
+        for _ in range(2):
+            try:
+                self.control.cmd("PING")
+                return None
+            except (OSError, ConnectionClosed, ReplyError) as problem:
+                why = f"{problem!r}; log ends: {self.server.log()[-1500:]}"
+            try:
+                self.control = self.server.client(timeout=REPLY_TIMEOUT_S)  # an idle one may be closed
+            except OSError:
+                break
+        self.server.kill()
+        self.server.start()
+        self._after_start()
+        return why
 
     def close(self) -> None:
         self.server.close()
