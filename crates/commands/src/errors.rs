@@ -23,6 +23,11 @@ impl CommandError {
         CommandError(format!("ERR invalid expire time in '{name}' command").into())
     }
 
+    pub fn unsupported_option(option: &[u8]) -> CommandError {
+        let option = String::from_utf8_lossy(option);
+        CommandError(format!("ERR Unsupported option {option}").into())
+    }
+
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -43,3 +48,63 @@ pub const INCREMENT_OVERFLOW: CommandError =
     CommandError::new("ERR increment or decrement would overflow");
 pub const STRING_TOO_LONG: CommandError =
     CommandError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+pub const NOT_SYMMETRIC: CommandError = CommandError::new(
+    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+);
+pub const INDEX_OUT_OF_RANGE: CommandError = CommandError::new("ERR index out of range");
+pub const NUMKEYS_NOT_POSITIVE: CommandError =
+    CommandError::new("ERR numkeys should be greater than 0");
+pub const COUNT_NOT_POSITIVE: CommandError =
+    CommandError::new("ERR count should be greater than 0");
+pub const MORE_KEYS_THAN_ARGUMENTS: CommandError =
+    CommandError::new("ERR Number of keys can't be greater than number of args");
+pub const RANK_ZERO: CommandError = CommandError::new(
+    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... \
+     or use negative to start from the end of the list",
+);
+pub const COUNT_NEGATIVE: CommandError = CommandError::new("ERR COUNT can't be negative");
+pub const MAXLEN_NEGATIVE: CommandError = CommandError::new("ERR MAXLEN can't be negative");
+pub const LIMIT_NEGATIVE: CommandError = CommandError::new("ERR LIMIT can't be negative");
+pub const INVALID_CURSOR: CommandError = CommandError::new("ERR invalid cursor");
+pub const NOVALUES_OUTSIDE_HSCAN: CommandError =
+    CommandError::new("ERR NOVALUES option can only be used in HSCAN");
+pub const HASH_VALUE_NOT_INTEGER: CommandError =
+    CommandError::new("ERR hash value is not an integer");
+pub const HASH_VALUE_NOT_FLOAT: CommandError = CommandError::new("ERR hash value is not a float");
+pub const NAN_OR_INFINITY: CommandError = CommandError::new("ERR value is NaN or Infinity");
+pub const INCREMENT_NOT_FINITE: CommandError =
+    CommandError::new("ERR increment would produce NaN or Infinity");
+pub const DECREMENT_OVERFLOW: CommandError = CommandError::new("ERR decrement would overflow");
+pub const OFFSET_OUT_OF_RANGE: CommandError = CommandError::new("ERR offset is out of range");
+pub const LCS_NOT_STRINGS: CommandError =
+    CommandError::new("ERR The specified keys must contain string values");
+pub const LCS_LENGTH_AND_INDEXES: CommandError =
+    CommandError::new("ERR If you want both the length and indexes, please just use IDX.");
+pub const LCS_TOO_LARGE: CommandError = CommandError::new(
+    "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+);
+pub const NOT_INT32: CommandError =
+    CommandError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+pub const EXPIRE_NX_AND_OTHERS: CommandError =
+    CommandError::new("ERR NX and XX, GT or LT options at the same time are not compatible");
+pub const EXPIRE_GT_AND_LT: CommandError =
+    CommandError::new("ERR GT and LT options at the same time are not compatible");
+pub const SAME_OBJECT: CommandError =
+    CommandError::new("ERR source and destination objects are the same");
+pub const BUSY_KEY: CommandError = CommandError::new("BUSYKEY Target key name already exists.");
+pub const INVALID_IDLETIME: CommandError =
+    CommandError::new("ERR Invalid IDLETIME value, must be >= 0");
+pub const INVALID_FREQ: CommandError =
+    CommandError::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
+pub const INVALID_TTL: CommandError = CommandError::new("ERR Invalid TTL value, must be >= 0");
+/// What [`Codec::restore`](crate::Codec::restore) says of a payload that is not one.
+pub const BAD_PAYLOAD: CommandError =
+    CommandError::new("ERR DUMP payload version or checksum are wrong");
+/// What it says of a payload whose frame is sound and whose value is not.
+pub const BAD_DATA_FORMAT: CommandError = CommandError::new("ERR Bad data format");
+pub const INVALID_FIRST_DB_INDEX: CommandError = CommandError::new("ERR invalid first DB index");
+pub const INVALID_SECOND_DB_INDEX: CommandError = CommandError::new("ERR invalid second DB index");
+pub const NO_LFU_POLICY: CommandError = CommandError::new(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+     when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);

@@ -10,13 +10,18 @@ pub mod args;
 pub mod command;
 pub mod context;
 pub mod errors;
+pub mod help;
 pub mod key_spec;
 pub mod table;
 
+mod effects;
+mod elements;
+mod expiry;
 mod hashes;
 mod host;
 mod keys;
 mod lists;
+mod scan_options;
 mod sets;
 mod sorted_sets;
 mod strings;

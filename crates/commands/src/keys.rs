@@ -1,5 +1,0 @@
-//! keys
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];
