@@ -29,7 +29,9 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
                 continue;
             }
         }
-        let Some((after_star, swallowed)) = star else { return false };
+        let Some((after_star, swallowed)) = star else {
+            return false;
+        };
         star = Some((after_star, swallowed + 1));
         p = after_star;
         t = swallowed + 1;
@@ -50,7 +52,9 @@ fn match_one(pattern: &[u8], p: usize, byte: u8, nocase: bool) -> (bool, usize) 
         b'?' => (true, p + 1),
         b'[' => match_class(pattern, p + 1, byte, nocase),
         // A backslash that ends the pattern stands for itself.
-        b'\\' if p + 1 < pattern.len() => (fold(pattern[p + 1], nocase) == fold(byte, nocase), p + 2),
+        b'\\' if p + 1 < pattern.len() => {
+            (fold(pattern[p + 1], nocase) == fold(byte, nocase), p + 2)
+        }
         literal => (fold(literal, nocase) == fold(byte, nocase), p + 1),
     }
 }
@@ -80,4 +84,114 @@ fn match_class(pattern: &[u8], mut p: usize, byte: u8, nocase: bool) -> (bool, u
         }
     }
     (found != negated, p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, text: &str, expected: bool) {
+        assert_eq!(
+            matches(pattern.as_bytes(), text.as_bytes(), false),
+            expected,
+            "{pattern:?} on {text:?}"
+        );
+    }
+
+    #[test]
+    fn plain_patterns() {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("*", "x"),
+            ("a*?", "ab"),
+            ("**a", "bba"),
+            ("*a*", "bab"),
+            ("a?c", "abc"),
+            ("h*llo", "heeeello"),
+            ("*a*b*c*", "xxaxxbxxcxx"),
+            ("a*b", "aXbXb"),
+        ] {
+            check(pattern, text, true);
+        }
+        for (pattern, text) in [
+            ("", "x"),
+            ("a", ""),
+            ("?", ""),
+            ("a?", "a"),
+            ("a*?", "a"),
+            ("abc", "abcd"),
+            ("abcd", "abc"),
+            ("*a", "ab"),
+            ("a*b", "aXbX"),
+        ] {
+            check(pattern, text, false);
+        }
+    }
+
+    /// Oddities of Redis, taken from KEYS.
+    #[test]
+    fn classes_and_escapes() {
+        for (pattern, text) in [
+            ("[^]", "x"),
+            ("[a-", "a"),
+            ("[a-", "-"),
+            ("[a", "a"),
+            ("[z-a]", "m"),
+            ("\\", "\\"),
+            ("a\\", "a\\"),
+            ("[\\]]", "]"),
+            ("[\\", "\\"),
+            ("[a-]]", "]"),
+            ("[a-\\]]", "\\]"),
+            ("[a-]", "a"),
+            ("[^", "x"),
+            ("[^a", "b"),
+            ("[a-c-e]", "-"),
+            ("h[^e]llo", "hallo"),
+            ("\\*", "*"),
+            ("[\\*]", "*"),
+            ("[a-\\z]", "\\"),
+        ] {
+            check(pattern, text, true);
+        }
+        for (pattern, text) in [
+            ("a[", "a"),
+            ("a[", "a["),
+            ("[", "x"),
+            ("[]", "x"),
+            ("[]a]", "a"),
+            ("[]a]", "]a]"),
+            ("[a-]", "-"),
+            ("[a-]]", "b]"),
+            ("[^^]", "^"),
+            ("[!a]", "b"),
+            ("[a-c-e]", "d"),
+            ("x[", "x"),
+            ("x[^", "x"),
+            ("x*[", "x"),
+        ] {
+            check(pattern, text, false);
+        }
+    }
+
+    #[test]
+    fn case_is_ignored_on_request() {
+        assert!(matches(b"MaxM?m[A-Z]*", b"maxmemory", true));
+        assert!(!matches(b"MAX", b"max", false));
+        assert!(matches(b"\\A", b"a", true));
+        // The ends of a range are put in order before case is folded.
+        assert!(!matches(b"[a-Z]", b"b", true));
+    }
+
+    #[test]
+    fn many_stars_take_polynomial_time() {
+        let pattern = b"a*".repeat(2_000);
+        let mut text = vec![b'a'; 20_000];
+        assert!(matches(&pattern, &text, false));
+        text.push(b'b');
+        let mut longer = pattern;
+        longer.extend_from_slice(b"c");
+        assert!(!matches(&longer, &text, false));
+    }
 }

@@ -18,7 +18,9 @@ enum Body {
 impl Hash {
     /// Empty, in the listpack encoding.
     pub fn new() -> Hash {
-        Hash { body: Body::Packed(Listpack::new()) }
+        Hash {
+            body: Body::Packed(Listpack::new()),
+        }
     }
 
     /// Announces that one command sets `new_fields` fields: too many for a listpack make it a table at once, even
@@ -52,7 +54,9 @@ impl Hash {
     pub fn approximate_bytes(&self, samples: usize) -> usize {
         match &self.body {
             Body::Packed(pack) => pack.capacity(),
-            Body::Table(table) => size_of::<RecordTable<Field>>() + table.approximate_bytes(samples),
+            Body::Table(table) => {
+                size_of::<RecordTable<Field>>() + table.approximate_bytes(samples)
+            }
         }
     }
 
@@ -63,7 +67,9 @@ impl Hash {
                 let value = pack.next(find(pack, field)?)?;
                 Some(pack.element(value))
             }
-            Body::Table(table) => table.get(field).map(|record| Element::Bytes(record.parts().1)),
+            Body::Table(table) => table
+                .get(field)
+                .map(|record| Element::Bytes(record.parts().1)),
         }
     }
 
@@ -81,7 +87,9 @@ impl Hash {
             Body::Table(table) => return table.set(field, value),
             Body::Packed(pack) => pack,
         };
-        if longest > limits.hash_max_listpack_value || pack.byte_len() + field.len() + value.len() > MAX_SAFE_BYTES {
+        if longest > limits.hash_max_listpack_value
+            || pack.byte_len() + field.len() + value.len() > MAX_SAFE_BYTES
+        {
             return self.become_table().set(field, value);
         }
         if let Some(at) = find(pack, field).and_then(|pos| pack.next(pos)) {
@@ -102,7 +110,10 @@ impl Hash {
             let mut records = RecordTable::new();
             let (mut field_buffer, mut value_buffer) = (IntBuffer::new(), IntBuffer::new());
             for (field, value) in self.iter() {
-                records.set(field.as_bytes(&mut field_buffer), value.as_bytes(&mut value_buffer));
+                records.set(
+                    field.as_bytes(&mut field_buffer),
+                    value.as_bytes(&mut value_buffer),
+                );
             }
             self.body = Body::Table(Box::new(records));
         }
@@ -137,11 +148,19 @@ impl Hash {
             Body::Packed(pack) => Fields::Packed(pack.iter()),
             Body::Table(table) => Fields::Table(table.iter()),
         };
-        Iter { fields, remaining: self.len() }
+        Iter {
+            fields,
+            remaining: self.len(),
+        }
     }
 
     /// HSCAN: returns the next cursor, 0 when done. A listpack is visited whole.
-    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'_>, Element<'_>)) -> u64 {
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Element<'_>, Element<'_>),
+    ) -> u64 {
         match &self.body {
             Body::Packed(_) => {
                 self.iter().for_each(|(field, value)| visit(field, value));
@@ -164,16 +183,22 @@ impl Hash {
     /// From a stored blob of pairs with distinct fields; converts to a table when it is above the limits.
     pub fn from_listpack(blob: Listpack, limits: &Limits) -> Result<Hash, FormatError> {
         let count = blob.len();
-        if count % 2 != 0 {
-            return Err(FormatError::new("hash listpack has a field without a value"));
+        if !count.is_multiple_of(2) {
+            return Err(FormatError::new(
+                "hash listpack has a field without a value",
+            ));
         }
         if !blob.is_distinct(2) {
             return Err(FormatError::new("hash listpack holds a field twice"));
         }
         let above = count / 2 > limits.hash_max_listpack_entries
             || blob.byte_len() > MAX_SAFE_BYTES
-            || blob.iter().any(|element| element.len() > limits.hash_max_listpack_value);
-        let mut hash = Hash { body: Body::Packed(blob) };
+            || blob
+                .iter()
+                .any(|element| element.len() > limits.hash_max_listpack_value);
+        let mut hash = Hash {
+            body: Body::Packed(blob),
+        };
         if above {
             hash.become_table();
         }

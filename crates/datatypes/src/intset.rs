@@ -31,7 +31,12 @@ fn read(bytes: &[u8], width: usize, index: usize) -> i64 {
     let at = HEADER + index * width;
     match width {
         2 => i64::from(i16::from_le_bytes([bytes[at], bytes[at + 1]])),
-        4 => i64::from(i32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])),
+        4 => i64::from(i32::from_le_bytes([
+            bytes[at],
+            bytes[at + 1],
+            bytes[at + 2],
+            bytes[at + 3],
+        ])),
         _ => {
             let mut le = [0; 8];
             le.copy_from_slice(&bytes[at..at + 8]);
@@ -42,7 +47,9 @@ fn read(bytes: &[u8], width: usize, index: usize) -> i64 {
 
 impl IntSet {
     pub fn new() -> IntSet {
-        IntSet { bytes: vec![2, 0, 0, 0, 0, 0, 0, 0] }
+        IntSet {
+            bytes: vec![2, 0, 0, 0, 0, 0, 0, 0],
+        }
     }
 
     /// Takes a blob from a file after checking width, count and order.
@@ -51,7 +58,8 @@ impl IntSet {
             return Err(FormatError::new("intset shorter than its header"));
         }
         let set = IntSet { bytes };
-        let stated_width = u32::from_le_bytes([set.bytes[0], set.bytes[1], set.bytes[2], set.bytes[3]]);
+        let stated_width =
+            u32::from_le_bytes([set.bytes[0], set.bytes[1], set.bytes[2], set.bytes[3]]);
         if !matches!(stated_width, 2 | 4 | 8) {
             return Err(FormatError::new("intset integer width is not 2, 4 or 8"));
         }
@@ -118,7 +126,9 @@ impl IntSet {
 
     /// True when it was absent.
     pub fn insert(&mut self, value: i64) -> bool {
-        let Err(index) = self.search(value) else { return false };
+        let Err(index) = self.search(value) else {
+            return false;
+        };
         self.widen(width_for(value));
         let (width, len) = (self.width(), self.len());
         if self.bytes.len() + width > self.bytes.capacity() {
@@ -136,7 +146,9 @@ impl IntSet {
 
     /// True when it was present.
     pub fn remove(&mut self, value: i64) -> bool {
-        let Ok(index) = self.search(value) else { return false };
+        let Ok(index) = self.search(value) else {
+            return false;
+        };
         let (width, len) = (self.width(), self.len());
         let at = HEADER + index * width;
         self.bytes.drain(at..at + width);
@@ -151,7 +163,8 @@ impl IntSet {
     }
 
     fn set_len(&mut self, len: usize) {
-        let len = u32::try_from(len).expect("sets leave the intset encoding far below 2^32 members");
+        let len =
+            u32::try_from(len).expect("sets leave the intset encoding far below 2^32 members");
         self.bytes[4..8].copy_from_slice(&len.to_le_bytes());
     }
 
@@ -178,5 +191,67 @@ impl Default for IntSet {
 impl std::fmt::Debug for IntSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_blob_is_that_of_redis() {
+        let mut set = IntSet::new();
+        assert_eq!(set.as_bytes(), b"\x02\0\0\0\0\0\0\0");
+        assert!(set.insert(5) && set.insert(-1) && !set.insert(5));
+        assert_eq!(set.as_bytes(), b"\x02\0\0\0\x02\0\0\0\xFF\xFF\x05\0");
+        assert!(set.insert(70_000));
+        assert_eq!(
+            set.as_bytes(),
+            b"\x04\0\0\0\x03\0\0\0\xFF\xFF\xFF\xFF\x05\0\0\0\x70\x11\x01\0"
+        );
+        assert!(set.remove(70_000) && !set.remove(70_000) && !set.remove(i64::MIN));
+        assert_eq!(
+            set.as_bytes(),
+            b"\x04\0\0\0\x02\0\0\0\xFF\xFF\xFF\xFF\x05\0\0\0"
+        );
+    }
+
+    #[test]
+    fn agrees_with_a_tree() {
+        let mut rng = Rng::from_seed(1);
+        let (mut set, mut model) = (IntSet::new(), BTreeSet::new());
+        for step in 0..20_000 {
+            let bits = [4, 8, 12, 30, 60][step / 4_000];
+            let value = rng.next_u64() as i64 >> (63 - bits);
+            match rng.below(3) {
+                0 => assert_eq!(set.remove(value), model.remove(&value)),
+                1 => assert_eq!(set.contains(value), model.contains(&value)),
+                _ => assert_eq!(set.insert(value), model.insert(value)),
+            }
+        }
+        assert!(set.iter().eq(model.iter().copied()));
+        assert!(set.iter().rev().eq(model.iter().rev().copied()));
+        assert_eq!(set.get(3), model.iter().nth(3).copied());
+        assert_eq!(set.get(set.len()), None);
+        assert_eq!(IntSet::from_bytes_checked(set.as_bytes().to_vec()), Ok(set));
+    }
+
+    #[test]
+    fn malformed_blobs_are_refused() {
+        for bad in [
+            b"".as_slice(),
+            b"\x02\0\0\0\0\0\0",
+            b"\x03\0\0\0\0\0\0\0",
+            b"\x02\x01\0\0\0\0\0\0",
+            b"\x02\0\0\0\x01\0\0\0",
+            b"\x02\0\0\0\x01\0\0\0\x01\0\x02\0",
+            b"\x02\0\0\0\x02\0\0\0\x02\0\x01\0",
+            b"\x02\0\0\0\x02\0\0\0\x01\0\x01\0",
+            b"\x08\0\0\0\xFF\xFF\xFF\xFF\x01\0\x01\0",
+        ] {
+            assert!(IntSet::from_bytes_checked(bad.to_vec()).is_err(), "{bad:?}");
+        }
     }
 }

@@ -47,8 +47,14 @@ fn ziplist_entry(bytes: &[u8], at: usize) -> Option<(usize, Element<'_>, usize)>
     let first = *bytes.get(at)?;
     let (text_at, text_len) = match first >> 6 {
         0 => (at + 1, usize::from(first & 0x3F)),
-        1 => (at + 2, usize::from(first & 0x3F) << 8 | usize::from(*bytes.get(at + 1)?)),
-        2 => (at + 5, u32::from_be_bytes(bytes.get(at + 1..at + 5)?.try_into().ok()?) as usize),
+        1 => (
+            at + 2,
+            usize::from(first & 0x3F) << 8 | usize::from(*bytes.get(at + 1)?),
+        ),
+        2 => (
+            at + 5,
+            u32::from_be_bytes(bytes.get(at + 1..at + 5)?.try_into().ok()?) as usize,
+        ),
         _ => {
             let (value, width) = match first {
                 0xC0 => (read_int(bytes, at + 1, 2)?, 2),
@@ -146,7 +152,8 @@ impl Zipmap {
     /// Takes a blob from a file after checking every pair.
     pub fn from_bytes_checked(bytes: Vec<u8>) -> Result<Zipmap, FormatError> {
         let fail = |reason| Err(FormatError::new(reason));
-        let (Some(&stated), Some(&END)) = (bytes.first(), bytes.get(1..).and_then(<[u8]>::last)) else {
+        let (Some(&stated), Some(&END)) = (bytes.first(), bytes.get(1..).and_then(<[u8]>::last))
+        else {
             return fail("zipmap lacks its end mark");
         };
         let end = bytes.len() - 1;
@@ -206,7 +213,9 @@ mod tests {
             body.extend_from_slice(entry);
             previous_len = body.len() - start;
         }
-        let mut blob = ((ZIPLIST_HEADER + body.len() + 1) as u32).to_le_bytes().to_vec();
+        let mut blob = ((ZIPLIST_HEADER + body.len() + 1) as u32)
+            .to_le_bytes()
+            .to_vec();
         blob.extend_from_slice(&(last as u32).to_le_bytes());
         blob.extend_from_slice(&(entries.len() as u16).to_le_bytes());
         blob.extend_from_slice(&body);
@@ -235,12 +244,24 @@ mod tests {
         let list = Ziplist::from_bytes_checked(ziplist(&entries)).unwrap();
         let decoded: Vec<Vec<u8>> = list.iter().map(|e| e.to_vec()).collect();
         let expected: [&[u8]; 12] = [
-            b"abc", b"", &medium[2..], &long[5..], b"-2", b"65536", b"-9223372036854775808", b"-8388608", b"-128", b"0",
-            b"12", b"z",
+            b"abc",
+            b"",
+            &medium[2..],
+            &long[5..],
+            b"-2",
+            b"65536",
+            b"-9223372036854775808",
+            b"-8388608",
+            b"-128",
+            b"0",
+            b"12",
+            b"z",
         ];
         assert_eq!(decoded, expected);
         assert_eq!(list.len(), 12);
-        assert!(Ziplist::from_bytes_checked(ziplist(&[])).unwrap().is_empty());
+        assert!(Ziplist::from_bytes_checked(ziplist(&[]))
+            .unwrap()
+            .is_empty());
     }
 
     #[test]
@@ -248,9 +269,21 @@ mod tests {
         let blob = b"\x02\x03foo\x03\x00bar\x05hello\x05\x02world..\xFF".to_vec();
         let map = Zipmap::from_bytes_checked(blob).unwrap();
         let pairs: Vec<_> = map.iter().collect();
-        assert_eq!(pairs, [(b"foo".as_slice(), b"bar".as_slice()), (b"hello", b"world")]);
-        assert!(Zipmap::from_bytes_checked(b"\x00\xFF".to_vec()).unwrap().is_empty());
-        for bad in [b"".as_slice(), b"\xFF", b"\x00", b"\x01\x03foo\xFF", b"\x01\x03foo\x01\x09b\xFF", b"\x03\x01a\x01\x00b\xFF"] {
+        assert_eq!(
+            pairs,
+            [(b"foo".as_slice(), b"bar".as_slice()), (b"hello", b"world")]
+        );
+        assert!(Zipmap::from_bytes_checked(b"\x00\xFF".to_vec())
+            .unwrap()
+            .is_empty());
+        for bad in [
+            b"".as_slice(),
+            b"\xFF",
+            b"\x00",
+            b"\x01\x03foo\xFF",
+            b"\x01\x03foo\x01\x09b\xFF",
+            b"\x03\x01a\x01\x00b\xFF",
+        ] {
             assert!(Zipmap::from_bytes_checked(bad.to_vec()).is_err(), "{bad:?}");
         }
     }
@@ -259,12 +292,23 @@ mod tests {
     #[test]
     fn damaged_blobs_never_panic() {
         let medium = [[0x41, 0x00].as_slice(), &[b'm'; 256]].concat();
-        let whole_list = ziplist(&[b"\x03abc", &medium, b"\xC0\xFE\xFF", b"\xF3", b"\xF0\x00\x00\x80"]);
-        let whole_map = b"\x02\x03foo\x03\x00bar\xFE\x05\x00\x00\x00hello\x05\x02world..\xFF".to_vec();
+        let whole_list = ziplist(&[
+            b"\x03abc",
+            &medium,
+            b"\xC0\xFE\xFF",
+            b"\xF3",
+            b"\xF0\x00\x00\x80",
+        ]);
+        let whole_map =
+            b"\x02\x03foo\x03\x00bar\xFE\x05\x00\x00\x00hello\x05\x02world..\xFF".to_vec();
         let mut rng = Rng::from_seed(5);
         let mut accepted = 0;
         for round in 0..40_000 {
-            let mut blob = if round % 2 == 0 { whole_list.clone() } else { whole_map.clone() };
+            let mut blob = if round % 2 == 0 {
+                whole_list.clone()
+            } else {
+                whole_map.clone()
+            };
             for _ in 0..=rng.below(3) {
                 let at = rng.below(blob.len());
                 blob[at] = rng.next_u64() as u8;
@@ -274,7 +318,10 @@ mod tests {
             }
             if round % 2 == 0 {
                 if let Ok(list) = Ziplist::from_bytes_checked(blob) {
-                    assert_eq!(list.iter().map(|e| e.len()).count(), list.len());
+                    assert_eq!(
+                        list.iter().filter(|e| e.len() < 100_000).count(),
+                        list.len()
+                    );
                     accepted += 1;
                 }
             } else if let Ok(map) = Zipmap::from_bytes_checked(blob) {
@@ -282,6 +329,9 @@ mod tests {
                 accepted += 1;
             }
         }
-        assert!(accepted > 100, "only {accepted} damaged blobs were accepted: the check compares too much");
+        assert!(
+            accepted > 100,
+            "only {accepted} damaged blobs were accepted: the check compares too much"
+        );
     }
 }

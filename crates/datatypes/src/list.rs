@@ -118,7 +118,10 @@ struct Needle<'v> {
 
 impl<'v> Needle<'v> {
     fn new(bytes: &'v [u8]) -> Self {
-        Needle { bytes, int: parse_i64(bytes) }
+        Needle {
+            bytes,
+            int: parse_i64(bytes),
+        }
     }
 
     #[inline]
@@ -133,7 +136,9 @@ impl<'v> Needle<'v> {
 impl List {
     /// Empty, in the listpack encoding.
     pub fn new() -> List {
-        List { body: Body::Single(Node::Packed(Listpack::new())) }
+        List {
+            body: Body::Single(Node::Packed(Listpack::new())),
+        }
     }
 
     #[inline]
@@ -165,9 +170,16 @@ impl List {
             Body::Single(node) => of(node),
             Body::Quick(nodes) => {
                 let count = nodes.count();
-                let samples = if samples == 0 { count } else { samples.min(count) };
+                let samples = if samples == 0 {
+                    count
+                } else {
+                    samples.min(count)
+                };
                 let sampled: usize = (0..samples).map(|i| of(nodes.node(i))).sum();
-                nodes.own_bytes() + (sampled as u128 * count as u128).checked_div(samples as u128).unwrap_or(0) as usize
+                nodes.own_bytes()
+                    + (sampled as u128 * count as u128)
+                        .checked_div(samples as u128)
+                        .unwrap_or(0) as usize
             }
         }
     }
@@ -189,23 +201,40 @@ impl List {
     }
 
     /// Pushes all, each before the last (LPUSH). The encoding is chosen for all of them together.
-    pub fn extend_front<'v>(&mut self, values: impl Iterator<Item = &'v [u8]> + Clone, limits: &Limits) {
+    pub fn extend_front<'v>(
+        &mut self,
+        values: impl Iterator<Item = &'v [u8]> + Clone,
+        limits: &Limits,
+    ) {
         self.extend(values, true, limits);
     }
 
     /// Pushes all, each behind the last (RPUSH). The encoding is chosen for all of them together.
-    pub fn extend_back<'v>(&mut self, values: impl Iterator<Item = &'v [u8]> + Clone, limits: &Limits) {
+    pub fn extend_back<'v>(
+        &mut self,
+        values: impl Iterator<Item = &'v [u8]> + Clone,
+        limits: &Limits,
+    ) {
         self.extend(values, false, limits);
     }
 
-    fn extend<'v>(&mut self, values: impl Iterator<Item = &'v [u8]> + Clone, front: bool, limits: &Limits) {
-        let (count, bytes) = values.clone().fold((0, 0usize), |(n, b), v| (n + 1, b + v.len()));
+    fn extend<'v>(
+        &mut self,
+        values: impl Iterator<Item = &'v [u8]> + Clone,
+        front: bool,
+        limits: &Limits,
+    ) {
+        let (count, bytes) = values
+            .clone()
+            .fold((0, 0usize), |(n, b), v| (n + 1, b + v.len()));
         self.prepare(count, bytes, limits);
         let limit = NodeLimit::of(limits);
         match &mut self.body {
             Body::Single(Node::Packed(pack)) if front => values.for_each(|v| pack.push_front(v)),
             Body::Single(Node::Packed(pack)) => values.for_each(|v| pack.push_back(v)),
-            Body::Single(Node::Plain(_)) => unreachable!("a listpack-encoded list has a packed node"),
+            Body::Single(Node::Plain(_)) => {
+                unreachable!("a listpack-encoded list has a packed node")
+            }
             Body::Quick(nodes) => values.for_each(|v| nodes.push(v, front, limit)),
         }
     }
@@ -220,8 +249,11 @@ impl List {
 
     /// Leaves the listpack encoding if `count` more elements of `bytes` together would exceed the limit.
     fn prepare(&mut self, count: usize, bytes: usize, limits: &Limits) {
-        let Body::Single(Node::Packed(pack)) = &mut self.body else { return };
-        if NodeLimit::of(limits).exceeded(pack.byte_len().saturating_add(bytes), pack.len() + count) {
+        let Body::Single(Node::Packed(pack)) = &mut self.body else {
+            return;
+        };
+        if NodeLimit::of(limits).exceeded(pack.byte_len().saturating_add(bytes), pack.len() + count)
+        {
             let pack = std::mem::take(pack);
             self.body = Body::Quick(Box::new(Nodes::from_pack(pack)));
         }
@@ -229,7 +261,9 @@ impl List {
 
     /// Returns to the listpack encoding when one node is left that is at most half full.
     fn shrink(&mut self, limits: &Limits) {
-        let Body::Quick(nodes) = &mut self.body else { return };
+        let Body::Quick(nodes) = &mut self.body else {
+            return;
+        };
         if nodes.count() == 0 {
             self.body = Body::Single(Node::Packed(Listpack::new()));
             return;
@@ -248,12 +282,15 @@ impl List {
     pub fn front(&self) -> Option<Element<'_>> {
         match &self.body {
             Body::Single(node) => node.end(true),
-            Body::Quick(nodes) => nodes.node(0).end(true),
+            Body::Quick(nodes) => nodes.end_node(true)?.end(true),
         }
     }
 
     pub fn back(&self) -> Option<Element<'_>> {
-        self.node(self.node_count() - 1).end(false)
+        match &self.body {
+            Body::Single(node) => node.end(false),
+            Body::Quick(nodes) => nodes.end_node(false)?.end(false),
+        }
     }
 
     pub fn pop_front(&mut self, limits: &Limits) -> Option<Vec<u8>> {
@@ -286,7 +323,9 @@ impl List {
                     pack.remove(pos);
                 }
             }
-            Body::Single(Node::Plain(_)) => unreachable!("a listpack-encoded list has a packed node"),
+            Body::Single(Node::Plain(_)) => {
+                unreachable!("a listpack-encoded list has a packed node")
+            }
             Body::Quick(nodes) => {
                 nodes.drop_end(front);
                 self.shrink(limits);
@@ -308,8 +347,13 @@ impl List {
     pub fn set(&mut self, index: usize, value: &[u8], limits: &Limits) -> bool {
         self.prepare(1, value.len(), limits);
         let done = match &mut self.body {
-            Body::Single(Node::Packed(pack)) => pack.seek(index).map(|pos| pack.replace(pos, value)).is_some(),
-            Body::Single(Node::Plain(_)) => unreachable!("a listpack-encoded list has a packed node"),
+            Body::Single(Node::Packed(pack)) => pack
+                .seek(index)
+                .map(|pos| pack.replace(pos, value))
+                .is_some(),
+            Body::Single(Node::Plain(_)) => {
+                unreachable!("a listpack-encoded list has a packed node")
+            }
             Body::Quick(nodes) => nodes.set(index, value, NodeLimit::of(limits)),
         };
         self.shrink(limits);
@@ -353,7 +397,13 @@ impl List {
     }
 
     /// LREM: removes at most `max` elements equal to `value`, from the tail when `from_tail`. Returns how many went.
-    pub fn remove_value(&mut self, value: &[u8], max: usize, from_tail: bool, limits: &Limits) -> usize {
+    pub fn remove_value(
+        &mut self,
+        value: &[u8],
+        max: usize,
+        from_tail: bool,
+        limits: &Limits,
+    ) -> usize {
         let needle = Needle::new(value);
         match &mut self.body {
             Body::Single(node) => node.remove_value(&needle, max, from_tail),
@@ -370,7 +420,9 @@ impl List {
         let range = self.clamp(range);
         match &mut self.body {
             Body::Single(Node::Packed(pack)) => pack.remove_range(range.start, range.len()),
-            Body::Single(Node::Plain(_)) => unreachable!("a listpack-encoded list has a packed node"),
+            Body::Single(Node::Plain(_)) => {
+                unreachable!("a listpack-encoded list has a packed node")
+            }
             Body::Quick(nodes) => {
                 nodes.remove_range(range);
                 self.shrink(limits);
@@ -397,12 +449,23 @@ impl List {
     /// Elements of `range` (clamped to the list), from either end.
     pub fn range(&self, range: Range<usize>) -> Iter<'_> {
         let range = self.clamp(range);
-        Iter { list: self, remaining: range, front: None, back: None }
+        Iter {
+            list: self,
+            remaining: range,
+            front: None,
+            back: None,
+        }
     }
 
     /// LPOS: calls `found` with the index of each element equal to `value`, in the direction of travel, until it
     /// returns false. Looks at `max_compared` elements at most.
-    pub fn positions(&self, value: &[u8], from_tail: bool, max_compared: usize, mut found: impl FnMut(usize) -> bool) {
+    pub fn positions(
+        &self,
+        value: &[u8],
+        from_tail: bool,
+        max_compared: usize,
+        mut found: impl FnMut(usize) -> bool,
+    ) {
         let needle = Needle::new(value);
         let len = self.len();
         if from_tail {
@@ -426,12 +489,17 @@ impl List {
     }
 
     /// From stored nodes; empty ones are skipped, none at all is an error. The encoding is the one Redis picks on load.
-    pub fn from_nodes(nodes: impl IntoIterator<Item = Node>, limits: &Limits) -> Result<List, FormatError> {
+    pub fn from_nodes(
+        nodes: impl IntoIterator<Item = Node>,
+        limits: &Limits,
+    ) -> Result<List, FormatError> {
         let nodes = Nodes::from_stored(nodes.into_iter().filter(|node| !node.is_empty()));
         if nodes.count() == 0 {
             return Err(FormatError::new("list without elements"));
         }
-        let mut list = List { body: Body::Quick(Box::new(nodes)) };
+        let mut list = List {
+            body: Body::Quick(Box::new(nodes)),
+        };
         if let Body::Quick(nodes) = &mut list.body {
             if let (1, Node::Packed(pack)) = (nodes.count(), nodes.node(0)) {
                 if !NodeLimit::of(limits).exceeded(pack.byte_len(), pack.len()) {
@@ -446,7 +514,9 @@ impl List {
 
 /// Inserts into the packed node of a list in the listpack encoding.
 fn insert_into_pack(node: &mut Node, index: usize, value: &[u8]) {
-    let Node::Packed(pack) = node else { unreachable!("a listpack-encoded list has a packed node") };
+    let Node::Packed(pack) = node else {
+        unreachable!("a listpack-encoded list has a packed node")
+    };
     match pack.seek(index) {
         Some(pos) => {
             pack.insert_before(pos, value);

@@ -49,7 +49,7 @@ impl<'a> Element<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        matches!(self, Element::Bytes(b"") )
+        matches!(self, Element::Bytes(b""))
     }
 
     /// Appends the text form.
@@ -180,7 +180,11 @@ impl<'v> Encoded<'v> {
             head[1..1 + width].copy_from_slice(&le[..width]);
             1 + width
         };
-        Encoded { head, head_len, payload: &[] }
+        Encoded {
+            head,
+            head_len,
+            payload: &[],
+        }
     }
 
     fn of_text(payload: &'v [u8]) -> Encoded<'v> {
@@ -194,12 +198,17 @@ impl<'v> Encoded<'v> {
             head[1] = len as u8;
             2
         } else {
-            let len = u32::try_from(len).expect("collections keep elements above 1 GiB out of listpacks");
+            let len =
+                u32::try_from(len).expect("collections keep elements above 1 GiB out of listpacks");
             head[0] = 0xF0;
             head[1..5].copy_from_slice(&len.to_le_bytes());
             5
         };
-        Encoded { head, head_len, payload }
+        Encoded {
+            head,
+            head_len,
+            payload,
+        }
     }
 
     fn len(&self) -> usize {
@@ -235,9 +244,9 @@ fn back_len_size(len: usize) -> usize {
 /// reader coming from the right knows where to stop.
 fn write_back_len(to: &mut [u8], len: usize) {
     let size = to.len().min(back_len_size(len));
-    for i in 0..size {
+    for (i, byte) in to[..size].iter_mut().enumerate() {
         let group = (len >> (7 * (size - 1 - i))) as u8 & 0x7F;
-        to[i] = if i == 0 { group } else { group | 0x80 };
+        *byte = if i == 0 { group } else { group | 0x80 };
     }
 }
 
@@ -260,7 +269,10 @@ fn read_back_len(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
 fn decode(bytes: &[u8], at: usize) -> Option<(Element<'_>, usize)> {
     let text = |head: usize, len: usize| {
         let start = at + head;
-        Some((Element::Bytes(bytes.get(start..start.checked_add(len)?)?), head + len))
+        Some((
+            Element::Bytes(bytes.get(start..start.checked_add(len)?)?),
+            head + len,
+        ))
     };
     let first = *bytes.get(at)?;
     match first {
@@ -271,8 +283,14 @@ fn decode(bytes: &[u8], at: usize) -> Option<(Element<'_>, usize)> {
             // Sign-extends 13 bits.
             Some((Element::Int(i64::from((raw << 3) as i16 >> 3)), 2))
         }
-        0xE0..=0xEF => text(2, usize::from(first & 0x0F) << 8 | usize::from(*bytes.get(at + 1)?)),
-        0xF0 => text(5, u32::from_le_bytes(bytes.get(at + 1..at + 5)?.try_into().ok()?) as usize),
+        0xE0..=0xEF => text(
+            2,
+            usize::from(first & 0x0F) << 8 | usize::from(*bytes.get(at + 1)?),
+        ),
+        0xF0 => text(
+            5,
+            u32::from_le_bytes(bytes.get(at + 1..at + 5)?.try_into().ok()?) as usize,
+        ),
         0xF1..=0xF4 => {
             let width = [2, 3, 4, 8][usize::from(first - 0xF1)];
             let mut le = [0; 8];
@@ -285,6 +303,9 @@ fn decode(bytes: &[u8], at: usize) -> Option<(Element<'_>, usize)> {
 }
 
 impl Listpack {
+    /// Bytes of an empty listpack.
+    pub const OVERHEAD: usize = HEADER + 1;
+
     pub fn new() -> Listpack {
         Listpack::with_capacity(0)
     }
@@ -439,7 +460,9 @@ impl Listpack {
 
     #[inline]
     pub fn element(&self, pos: Pos) -> Element<'_> {
-        decode(&self.bytes, pos.0).expect("positions stand at entries").0
+        decode(&self.bytes, pos.0)
+            .expect("positions stand at entries")
+            .0
     }
 
     pub fn get(&self, index: usize) -> Option<Element<'_>> {
@@ -501,7 +524,9 @@ impl Listpack {
 
     /// Removes `count` elements from `index` on, or as many as there are.
     pub fn remove_range(&mut self, index: usize, count: usize) {
-        let Some(start) = self.seek(index) else { return };
+        let Some(start) = self.seek(index) else {
+            return;
+        };
         let (mut at, mut removed) = (start.0, 0);
         while removed < count && at < self.end() {
             at += self.entry_len(at);
@@ -512,7 +537,9 @@ impl Listpack {
 
     /// Splits off the elements from `index` on.
     pub(crate) fn split_off(&mut self, index: usize) -> Listpack {
-        let Some(start) = self.seek(index) else { return Listpack::new() };
+        let Some(start) = self.seek(index) else {
+            return Listpack::new();
+        };
         let count = self.len();
         let tail = &self.bytes[start.0..self.end()];
         let mut other = Listpack::with_capacity(tail.len());
@@ -546,14 +573,21 @@ impl Listpack {
     /// Whether every `step`th element, from the first on, is different from the others.
     pub(crate) fn is_distinct(&self, step: usize) -> bool {
         let mut buffer = IntBuffer::new();
-        let mut hashes: Vec<u64> =
-            self.iter().step_by(step).map(|element| hash_bytes(element.as_bytes(&mut buffer))).collect();
+        let mut hashes: Vec<u64> = self
+            .iter()
+            .step_by(step)
+            .map(|element| hash_bytes(element.as_bytes(&mut buffer)))
+            .collect();
         hashes.sort_unstable();
         if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
             return true;
         }
         // Equal hashes: all but certainly equal elements. Make sure.
-        let mut elements: Vec<Vec<u8>> = self.iter().step_by(step).map(|element| element.to_vec()).collect();
+        let mut elements: Vec<Vec<u8>> = self
+            .iter()
+            .step_by(step)
+            .map(|element| element.to_vec())
+            .collect();
         elements.sort_unstable();
         elements.windows(2).all(|pair| pair[0] != pair[1])
     }
@@ -569,7 +603,10 @@ impl Listpack {
             let (found, len) = match first {
                 0x80..=0xBF => {
                     let len = usize::from(first & 0x3F);
-                    (len == needle.len() && self.bytes[at + 1..at + 1 + len] == *needle, 1 + len)
+                    (
+                        len == needle.len() && self.bytes[at + 1..at + 1 + len] == *needle,
+                        1 + len,
+                    )
                 }
                 _ => {
                     let (element, len) = decode(&self.bytes, at).expect("entries are well formed");
@@ -596,13 +633,21 @@ impl Listpack {
 
     #[inline]
     pub fn iter(&self) -> Iter<'_> {
-        Iter { bytes: &self.bytes, front: HEADER, back: self.end() }
+        Iter {
+            bytes: &self.bytes,
+            front: HEADER,
+            back: self.end(),
+        }
     }
 
     /// Elements from `pos` to the end.
     #[inline]
     pub fn iter_from(&self, pos: Pos) -> Iter<'_> {
-        Iter { bytes: &self.bytes, front: pos.0, back: self.end() }
+        Iter {
+            bytes: &self.bytes,
+            front: pos.0,
+            back: self.end(),
+        }
     }
 
     /// `count` elements from `index` on, or as many as there are.
@@ -613,13 +658,18 @@ impl Listpack {
         if count < usize::MAX - index && self.stated_count() != 0 {
             back = self.seek(index + count).map_or(end, |pos| pos.0);
         }
-        Iter { bytes: &self.bytes, front, back }
+        Iter {
+            bytes: &self.bytes,
+            front,
+            back,
+        }
     }
 
     fn reserve(&mut self, more: usize) {
         let needed = self.bytes.len() + more;
         if needed > self.bytes.capacity() {
-            self.bytes.reserve_exact(round_capacity(needed) - self.bytes.len());
+            self.bytes
+                .reserve_exact(round_capacity(needed) - self.bytes.len());
         }
     }
 
@@ -640,7 +690,11 @@ impl Listpack {
         entry.write(&mut self.bytes[at..at + new_len]);
         let count = self.stated_count();
         // 65534 and one more make 65535, which reads "unknown" from then on.
-        let count = if count == COUNT_UNKNOWN { count } else { count + added };
+        let count = if count == COUNT_UNKNOWN {
+            count
+        } else {
+            count + added
+        };
         self.write_header(usize::from(count));
     }
 
@@ -648,7 +702,11 @@ impl Listpack {
     fn cut(&mut self, from: usize, to: usize, removed: usize) {
         self.bytes.drain(from..to);
         let count = self.stated_count();
-        let count = if count == COUNT_UNKNOWN { usize::from(count) } else { usize::from(count) - removed };
+        let count = if count == COUNT_UNKNOWN {
+            usize::from(count)
+        } else {
+            usize::from(count) - removed
+        };
         self.write_header(count);
         if self.bytes.capacity() > 2 * self.bytes.len() + 64 {
             self.bytes.shrink_to(round_capacity(self.bytes.len()));
@@ -711,7 +769,8 @@ impl<'a> DoubleEndedIterator for Iter<'a> {
         if self.front >= self.back {
             return None;
         }
-        let (len, size) = read_back_len(self.bytes, self.back).expect("back lengths are well formed");
+        let (len, size) =
+            read_back_len(self.bytes, self.back).expect("back lengths are well formed");
         self.back -= len + size;
         decode(self.bytes, self.back).map(|(element, _)| element)
     }

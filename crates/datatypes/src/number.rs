@@ -90,7 +90,10 @@ pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
         }
     }
     match scan_f64(bytes)? {
-        Scanned { out_of_range: true, value } if value == 0.0 || value.is_infinite() => None,
+        Scanned {
+            out_of_range: true,
+            value,
+        } if value == 0.0 || value.is_infinite() => None,
         scanned => Some(scanned.value),
     }
 }
@@ -119,24 +122,48 @@ fn scan_f64(bytes: &[u8]) -> Option<Scanned> {
         b'0'..=b'9' | b'.' => {
             if let Some(hex) = parse_hex(unsigned) {
                 let hex = hex?;
-                let (mantissa, exponent) = extended::round(hex.mantissa, hex.exponent, hex.sticky, 53, -1074, 971);
+                let (mantissa, exponent) =
+                    extended::round(hex.mantissa, hex.exponent, hex.sticky, 53, -1074, 971);
                 let value = assemble_f64(mantissa, exponent);
-                Scanned { value, out_of_range: hex.mantissa != 0 && (value == 0.0 || value.is_infinite()) }
+                Scanned {
+                    value,
+                    out_of_range: hex.mantissa != 0 && (value == 0.0 || value.is_infinite()),
+                }
             } else {
                 let value: f64 = fast_float2::parse(unsigned).ok()?;
-                let zero_text = || unsigned.iter().take_while(|b| **b | 0x20 != b'e').all(|b| matches!(b, b'0' | b'.'));
-                Scanned { value, out_of_range: value.is_infinite() || (value == 0.0 && !zero_text()) }
+                let zero_text = || {
+                    unsigned
+                        .iter()
+                        .take_while(|b| **b | 0x20 != b'e')
+                        .all(|b| matches!(b, b'0' | b'.'))
+                };
+                Scanned {
+                    value,
+                    out_of_range: value.is_infinite() || (value == 0.0 && !zero_text()),
+                }
             }
         }
-        _ if is_infinity(unsigned) => Scanned { value: f64::INFINITY, out_of_range: false },
+        _ if is_infinity(unsigned) => Scanned {
+            value: f64::INFINITY,
+            out_of_range: false,
+        },
         _ => return None,
     };
-    Some(Scanned { value: if negative { -magnitude.value } else { magnitude.value }, ..magnitude })
+    Some(Scanned {
+        value: if negative {
+            -magnitude.value
+        } else {
+            magnitude.value
+        },
+        ..magnitude
+    })
 }
 
 /// `mantissa * 2^exponent`, already rounded to what an f64 holds; no exponent means overflow.
 fn assemble_f64(mantissa: u64, exponent: Option<i32>) -> f64 {
-    let Some(exponent) = exponent else { return f64::INFINITY };
+    let Some(exponent) = exponent else {
+        return f64::INFINITY;
+    };
     if mantissa >> 52 == 0 {
         return f64::from_bits(mantissa);
     }
@@ -164,12 +191,18 @@ struct Hex {
 
 /// Reads `0x1.8p3`. None: not hexadecimal; Some(None): malformed.
 fn parse_hex(bytes: &[u8]) -> Option<Option<Hex>> {
-    let [b'0', b'x' | b'X', rest @ ..] = bytes else { return None };
+    let [b'0', b'x' | b'X', rest @ ..] = bytes else {
+        return None;
+    };
     Some(parse_hex_digits(rest))
 }
 
 fn parse_hex_digits(bytes: &[u8]) -> Option<Hex> {
-    let mut hex = Hex { mantissa: 0, exponent: 0, sticky: false };
+    let mut hex = Hex {
+        mantissa: 0,
+        exponent: 0,
+        sticky: false,
+    };
     let (mut digits, mut seen_point, mut rest) = (0usize, false, bytes);
     while let [byte, tail @ ..] = rest {
         if *byte == b'.' && !seen_point {
@@ -193,7 +226,9 @@ fn parse_hex_digits(bytes: &[u8]) -> Option<Hex> {
     }
     match rest {
         [] => {}
-        [b'p' | b'P', exponent @ ..] => hex.exponent = hex.exponent.saturating_add(parse_exponent(exponent)?),
+        [b'p' | b'P', exponent @ ..] => {
+            hex.exponent = hex.exponent.saturating_add(parse_exponent(exponent)?)
+        }
         _ => return None,
     }
     Some(hex)
@@ -206,7 +241,9 @@ fn parse_exponent(bytes: &[u8]) -> Option<i32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0i32, |v, d| (v * 10 + i32::from(d - b'0')).min(SATURATED));
+    let value = digits
+        .iter()
+        .fold(0i32, |v, d| (v * 10 + i32::from(d - b'0')).min(SATURATED));
     Some(if negative { -value } else { value })
 }
 
@@ -224,7 +261,11 @@ pub fn f64_to_vec(value: f64) -> Vec<u8> {
 /// falls less than four places from the first digit.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
+        out.extend_from_slice(if value.is_sign_negative() {
+            b"-0"
+        } else {
+            b"0"
+        });
     } else if let Some(int) = f64_as_i64(value) {
         write_i64(out, int);
     } else if value.is_nan() {
@@ -280,7 +321,8 @@ fn significant_digits(text: &[u8]) -> ([u8; 24], usize, i32) {
         match byte {
             b'.' => seen_point = true,
             b'e' | b'E' => {
-                exponent += parse_exponent(&text[i + 1..]).expect("a formatter prints valid exponents");
+                exponent +=
+                    parse_exponent(&text[i + 1..]).expect("a formatter prints valid exponents");
                 break;
             }
             _ => {

@@ -182,7 +182,10 @@ impl Field {
             let (field_len, at) = read_length(ptr.as_ptr());
             let (value_len, at) = read_length(at);
             let field = std::slice::from_raw_parts(at, field_len);
-            (field, std::slice::from_raw_parts(at.add(field_len), value_len))
+            (
+                field,
+                std::slice::from_raw_parts(at.add(field_len), value_len),
+            )
         }
     }
 }
@@ -247,7 +250,10 @@ impl<R> Copy for Ref<'_, R> {}
 
 impl<'a, R: Kind> Ref<'a, R> {
     fn new(ptr: NonNull<u8>) -> Self {
-        Ref { ptr, table: PhantomData }
+        Ref {
+            ptr,
+            table: PhantomData,
+        }
     }
 
     #[inline]
@@ -300,7 +306,10 @@ unsafe impl Sync for Handle {}
 
 impl<R: Kind> RecordTable<R> {
     pub(crate) const fn new() -> Self {
-        RecordTable { table: PtrTable::new(), kind: PhantomData }
+        RecordTable {
+            table: PtrTable::new(),
+            kind: PhantomData,
+        }
     }
 
     #[inline]
@@ -325,7 +334,9 @@ impl<R: Kind> RecordTable<R> {
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(ptr) = self.detach(key) else { return false };
+        let Some(ptr) = self.detach(key) else {
+            return false;
+        };
         // SAFETY: just taken out of the table, so this was the last pointer to a live record.
         unsafe { free::<R>(ptr) };
         true
@@ -334,7 +345,11 @@ impl<R: Kind> RecordTable<R> {
     /// Takes the record out of the table without freeing it.
     fn detach(&mut self, key: &[u8]) -> Option<NonNull<u8>> {
         // SAFETY: the table passes its own pointers, all live records of its kind.
-        self.table.remove(hash_bytes(key), |ptr| unsafe { R::key(ptr) } == key, hash_of::<R>)
+        self.table.remove(
+            hash_bytes(key),
+            |ptr| unsafe { R::key(ptr) } == key,
+            hash_of::<R>,
+        )
     }
 
     /// In no particular order.
@@ -346,8 +361,14 @@ impl<R: Kind> RecordTable<R> {
         self.table.random(|| rng.next_u64()).map(Ref::new)
     }
 
-    pub(crate) fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(Ref<'a, R>)) -> u64 {
-        self.table.scan(cursor, count, hash_of::<R>, |ptr| visit(Ref::new(ptr)))
+    pub(crate) fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Ref<'a, R>),
+    ) -> u64 {
+        self.table
+            .scan(cursor, count, hash_of::<R>, |ptr| visit(Ref::new(ptr)))
     }
 
     /// Allocated bytes of table and records; `samples` records stand for all, 0 looks at each.
@@ -355,7 +376,9 @@ impl<R: Kind> RecordTable<R> {
         let len = self.len();
         let samples = if samples == 0 { len } else { samples.min(len) };
         let sampled: usize = self.iter().take(samples).map(Ref::size).sum();
-        let records = (sampled as u128 * len as u128).checked_div(samples as u128).unwrap_or(0);
+        let records = (sampled as u128 * len as u128)
+            .checked_div(samples as u128)
+            .unwrap_or(0);
         self.table_bytes() + records as usize
     }
 }
@@ -376,7 +399,8 @@ impl RecordTable<Member> {
         if self.find_ptr(hash, member).is_some() {
             return false;
         }
-        self.table.insert(hash, Member::allocate(member), hash_of::<Member>);
+        self.table
+            .insert(hash, Member::allocate(member), hash_of::<Member>);
         true
     }
 }
@@ -386,14 +410,18 @@ impl RecordTable<Field> {
     pub(crate) fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
         let hash = hash_bytes(field);
         let Some(old) = self.find_ptr(hash, field) else {
-            self.table.insert(hash, Field::allocate(field, value), hash_of::<Field>);
+            self.table
+                .insert(hash, Field::allocate(field, value), hash_of::<Field>);
             return true;
         };
         // SAFETY: `old` is in the table, hence live. The slice made here is dead before the write below: only its
         // length and its distance from the start of the record are kept.
         let (offset, len) = unsafe {
             let (_, current) = Field::parts(old);
-            (current.as_ptr() as usize - old.as_ptr() as usize, current.len())
+            (
+                current.as_ptr() as usize - old.as_ptr() as usize,
+                current.len(),
+            )
         };
         if len == value.len() {
             // SAFETY: the record holds `len` bytes at that offset, which no reference covers, as `self` is borrowed
@@ -413,7 +441,8 @@ impl RecordTable<Scored> {
     /// Adds a member known to be absent.
     pub(crate) fn insert_new(&mut self, member: &[u8], score: f64) -> Handle {
         let ptr = Scored::allocate(member, score);
-        self.table.insert(hash_bytes(member), ptr, hash_of::<Scored>);
+        self.table
+            .insert(hash_bytes(member), ptr, hash_of::<Scored>);
         Handle(ptr)
     }
 
@@ -442,7 +471,9 @@ impl RecordTable<Scored> {
     pub(crate) unsafe fn remove_handle(&mut self, handle: Handle) {
         // SAFETY: the caller vouches that the record is live.
         let hash = hash_of::<Scored>(handle.0);
-        let removed = self.table.remove(hash, |ptr| ptr == handle.0, hash_of::<Scored>);
+        let removed = self
+            .table
+            .remove(hash, |ptr| ptr == handle.0, hash_of::<Scored>);
         debug_assert!(removed.is_some());
         // SAFETY: just taken out of the table, so this was the last pointer that may be used.
         unsafe { free::<Scored>(handle.0) };
@@ -457,7 +488,20 @@ mod tests {
     #[test]
     fn lengths_of_every_width_read_back() {
         let mut room = [0u8; 9];
-        for len in [0, 1, 250, 251, 252, 255, 256, 65_535, 65_536, 0xFFFF_FFFF, 0x1_0000_0000, usize::MAX] {
+        for len in [
+            0,
+            1,
+            250,
+            251,
+            252,
+            255,
+            256,
+            65_535,
+            65_536,
+            0xFFFF_FFFF,
+            0x1_0000_0000,
+            usize::MAX,
+        ] {
             let size = length_size(len);
             // SAFETY: nine bytes hold the longest length.
             let (read, end) = unsafe {
@@ -478,14 +522,24 @@ mod tests {
             if rng.below(4) == 0 {
                 assert_eq!(table.remove(&field), model.remove(&field).is_some());
             } else {
-                let value = vec![step as u8; [0, 3, 251, 252, 300, 70_000][rng.below(if step % 50 == 0 { 6 } else { 4 })]];
-                assert_eq!(table.set(&field, &value), model.insert(field, value).is_none());
+                let value = vec![
+                    step as u8;
+                    [0, 3, 251, 252, 300, 70_000]
+                        [rng.below(if step % 50 == 0 { 6 } else { 4 })]
+                ];
+                assert_eq!(
+                    table.set(&field, &value),
+                    model.insert(field, value).is_none()
+                );
             }
         }
         assert_eq!(table.len(), model.len());
         let mut all: Vec<_> = table.iter().map(Ref::parts).collect();
         all.sort();
-        assert!(all.iter().copied().eq(model.iter().map(|(f, v)| (f.as_slice(), v.as_slice()))));
+        assert!(all
+            .iter()
+            .copied()
+            .eq(model.iter().map(|(f, v)| (f.as_slice(), v.as_slice()))));
         let exact: usize = table.iter().map(Ref::size).sum();
         assert_eq!(table.approximate_bytes(0), table.table_bytes() + exact);
     }

@@ -17,7 +17,9 @@ impl Rng {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        Rng { state: [next(), next(), next(), next()] }
+        Rng {
+            state: [next(), next(), next(), next()],
+        }
     }
 
     pub fn next_u64(&mut self) -> u64 {
@@ -74,7 +76,10 @@ mod tests {
         for _ in 0..70_000 {
             seen[rng.below(7)] += 1;
         }
-        assert!(seen.iter().all(|&n| (9_500..10_500).contains(&n)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&n| (9_500..10_500).contains(&n)),
+            "{seen:?}"
+        );
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
     }
@@ -82,6 +87,8 @@ mod tests {
     #[test]
     fn unit_f64_stays_in_range() {
         let mut rng = Rng::from_seed(3);
-        assert!((0..10_000).map(|_| rng.unit_f64()).all(|x| (0.0..1.0).contains(&x)));
+        assert!((0..10_000)
+            .map(|_| rng.unit_f64())
+            .all(|x| (0.0..1.0).contains(&x)));
     }
 }

@@ -27,7 +27,9 @@ fn table() -> Body {
 impl Set {
     /// Empty, in the intset encoding.
     pub fn new() -> Set {
-        Set { body: Body::Ints(IntSet::new()) }
+        Set {
+            body: Body::Ints(IntSet::new()),
+        }
     }
 
     /// Empty, in the encoding SADD picks for `size_hint` members of which `first` is one.
@@ -78,7 +80,9 @@ impl Set {
         match &self.body {
             Body::Ints(ints) => ints.capacity(),
             Body::Packed(pack) => pack.capacity(),
-            Body::Table(table) => size_of::<RecordTable<Member>>() + table.approximate_bytes(samples),
+            Body::Table(table) => {
+                size_of::<RecordTable<Member>>() + table.approximate_bytes(samples)
+            }
         }
     }
 
@@ -100,11 +104,15 @@ impl Set {
                     return self.add_int(int, limits);
                 }
                 // The longest member is one of the two ends.
-                let widest = ints.get(0).map_or(0, i64_len).max(ints.get(ints.len().wrapping_sub(1)).map_or(0, i64_len));
+                let widest = ints
+                    .get(0)
+                    .map_or(0, i64_len)
+                    .max(ints.get(ints.len().wrapping_sub(1)).map_or(0, i64_len));
                 let fits = widest <= limits.set_max_listpack_value
                     && fits_listpack(ints.len(), ints.as_bytes().len(), member.len(), limits);
                 if fits {
-                    let mut pack = Listpack::with_capacity(ints.as_bytes().len() + member.len() + 6);
+                    let mut pack =
+                        Listpack::with_capacity(ints.as_bytes().len() + member.len() + 6);
                     ints.iter().for_each(|int| pack.push_back_int(int));
                     pack.push_back(member);
                     self.body = Body::Packed(pack);
@@ -202,7 +210,10 @@ impl Set {
             Body::Packed(pack) => Members::Packed(pack.iter()),
             Body::Table(table) => Members::Table(table.iter()),
         };
-        Iter { members, remaining: self.len() }
+        Iter {
+            members,
+            remaining: self.len(),
+        }
     }
 
     /// SSCAN: returns the next cursor, 0 when done. Compact encodings are visited whole.
@@ -212,7 +223,9 @@ impl Set {
                 self.iter().for_each(visit);
                 0
             }
-            Body::Table(table) => table.scan(cursor, count, |record| visit(Element::Bytes(record.key()))),
+            Body::Table(table) => {
+                table.scan(cursor, count, |record| visit(Element::Bytes(record.key())))
+            }
         }
     }
 
@@ -222,7 +235,9 @@ impl Set {
         if matches!(self.body, Body::Ints(_)) {
             return;
         }
-        if len <= limits.set_max_intset_entries && self.iter().all(|member| member.as_int().is_some()) {
+        if len <= limits.set_max_intset_entries
+            && self.iter().all(|member| member.as_int().is_some())
+        {
             let mut ints: Vec<i64> = self.iter().filter_map(|member| member.as_int()).collect();
             ints.sort_unstable();
             let mut set = IntSet::new();
@@ -232,11 +247,15 @@ impl Set {
             self.body = Body::Ints(set);
             return;
         }
-        let Body::Table(table) = &self.body else { return };
+        let Body::Table(table) = &self.body else {
+            return;
+        };
         let bytes: usize = table.iter().map(|record| record.key().len()).sum();
         let fits = len <= limits.set_max_listpack_entries
             && bytes < MAX_SAFE_BYTES
-            && table.iter().all(|record| record.key().len() <= limits.set_max_listpack_value);
+            && table
+                .iter()
+                .all(|record| record.key().len() <= limits.set_max_listpack_value);
         if fits {
             let mut pack = Listpack::with_capacity(bytes + 2 * len);
             table.iter().for_each(|record| pack.push_back(record.key()));
@@ -261,7 +280,9 @@ impl Set {
     /// From a stored blob; converts to a table when it is above the limits.
     pub fn from_intset(blob: IntSet, limits: &Limits) -> Result<Set, FormatError> {
         let above = blob.len() > limits.set_max_intset_entries.min(INTSET_ENTRIES_CAP);
-        let mut set = Set { body: Body::Ints(blob) };
+        let mut set = Set {
+            body: Body::Ints(blob),
+        };
         if above {
             set.become_table();
         }
@@ -275,8 +296,12 @@ impl Set {
         }
         let above = blob.len() > limits.set_max_listpack_entries
             || blob.byte_len() > MAX_SAFE_BYTES
-            || blob.iter().any(|member| member.len() > limits.set_max_listpack_value);
-        let mut set = Set { body: Body::Packed(blob) };
+            || blob
+                .iter()
+                .any(|member| member.len() > limits.set_max_listpack_value);
+        let mut set = Set {
+            body: Body::Packed(blob),
+        };
         if above {
             set.become_table();
         }
@@ -285,7 +310,8 @@ impl Set {
 }
 
 fn find(pack: &Listpack, member: &[u8]) -> bool {
-    pack.first().is_some_and(|first| pack.find(first, member, 0).is_some())
+    pack.first()
+        .is_some_and(|first| pack.find(first, member, 0).is_some())
 }
 
 /// Whether one more member of `member_len` bytes may join `len` others that take `bytes`.

@@ -30,14 +30,21 @@ enum Body {
 impl SortedSet {
     /// Empty, in the listpack encoding.
     pub fn new() -> SortedSet {
-        SortedSet { body: Body::Packed(Listpack::new()) }
+        SortedSet {
+            body: Body::Packed(Listpack::new()),
+        }
     }
 
     /// Empty, in the encoding for a command that adds `size_hint` members, the longest (or, for ZADD, the first)
     /// of `value_len_hint` bytes.
     pub fn for_members(size_hint: usize, value_len_hint: usize, limits: &Limits) -> SortedSet {
-        let packed = size_hint <= limits.zset_max_listpack_entries && value_len_hint <= limits.zset_max_listpack_value;
-        let body = if packed { Body::Packed(Listpack::new()) } else { Body::Ranked(Box::new(Ranked::new())) };
+        let packed = size_hint <= limits.zset_max_listpack_entries
+            && value_len_hint <= limits.zset_max_listpack_value;
+        let body = if packed {
+            Body::Packed(Listpack::new())
+        } else {
+            Body::Ranked(Box::new(Ranked::new()))
+        };
         SortedSet { body }
     }
 
@@ -160,7 +167,9 @@ impl SortedSet {
 
     fn count_scores(&self, mut below: impl FnMut(f64) -> bool) -> usize {
         match &self.body {
-            Body::Packed(pack) => pairs(pack.iter()).take_while(|(_, score)| below(*score)).count(),
+            Body::Packed(pack) => pairs(pack.iter())
+                .take_while(|(_, score)| below(*score))
+                .count(),
             Body::Ranked(ranked) => ranked.count_scores(below),
         }
     }
@@ -176,7 +185,9 @@ impl SortedSet {
         match &self.body {
             Body::Packed(pack) => {
                 let mut buffer = IntBuffer::new();
-                pairs(pack.iter()).take_while(|(member, _)| below(member.as_bytes(&mut buffer))).count()
+                pairs(pack.iter())
+                    .take_while(|(member, _)| below(member.as_bytes(&mut buffer)))
+                    .count()
             }
             Body::Ranked(ranked) => ranked.count_names(below),
         }
@@ -187,9 +198,10 @@ impl SortedSet {
         let end = ranks.end.min(self.len());
         let ranks = ranks.start.min(end)..end;
         match &self.body {
-            Body::Packed(pack) => {
-                Iter(Members::Packed { elements: pack.range(2 * ranks.start, 2 * ranks.len()), remaining: ranks.len() })
-            }
+            Body::Packed(pack) => Iter(Members::Packed {
+                elements: pack.range(2 * ranks.start, 2 * ranks.len()),
+                remaining: ranks.len(),
+            }),
             Body::Ranked(ranked) => Iter(Members::Ranked(ranked.range(ranks))),
         }
     }
@@ -243,7 +255,9 @@ impl SortedSet {
                 let rank = rng.below(pack.len() / 2);
                 self.range(rank..rank + 1).next()
             }
-            Body::Ranked(ranked) => ranked.random(rng).map(|(member, score)| (Element::Bytes(member), score)),
+            Body::Ranked(ranked) => ranked
+                .random(rng)
+                .map(|(member, score)| (Element::Bytes(member), score)),
         }
     }
 
@@ -254,13 +268,17 @@ impl SortedSet {
                 self.iter().for_each(|(member, score)| visit(member, score));
                 0
             }
-            Body::Ranked(ranked) => ranked.scan(cursor, count, |member, score| visit(Element::Bytes(member), score)),
+            Body::Ranked(ranked) => ranked.scan(cursor, count, |member, score| {
+                visit(Element::Bytes(member), score)
+            }),
         }
     }
 
     /// Into a listpack when few and short enough: for the results of ZUNIONSTORE and the like.
     pub fn compact(&mut self, limits: &Limits) {
-        let Body::Ranked(ranked) = &self.body else { return };
+        let Body::Ranked(ranked) = &self.body else {
+            return;
+        };
         if ranked.len() > limits.zset_max_listpack_entries {
             return;
         }
@@ -288,13 +306,17 @@ impl SortedSet {
     /// above the limits.
     pub fn from_listpack(blob: Listpack, limits: &Limits) -> Result<SortedSet, FormatError> {
         let count = blob.len();
-        if count % 2 != 0 {
-            return Err(FormatError::new("sorted set listpack has a member without a score"));
+        if !count.is_multiple_of(2) {
+            return Err(FormatError::new(
+                "sorted set listpack has a member without a score",
+            ));
         }
         let (mut before, mut buffer) = (Vec::new(), IntBuffer::new());
         let (mut elements, mut longest, mut last_score) = (blob.iter(), 0, f64::NEG_INFINITY);
         while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
-            let score = read_score(score).ok_or(FormatError::new("sorted set listpack has a score that is no number"))?;
+            let score = read_score(score).ok_or(FormatError::new(
+                "sorted set listpack has a score that is no number",
+            ))?;
             let name = member.as_bytes(&mut buffer);
             if score < last_score || (score == last_score && name < before.as_slice()) {
                 return Err(FormatError::new("sorted set listpack is out of order"));
@@ -310,7 +332,9 @@ impl SortedSet {
         let above = count / 2 > limits.zset_max_listpack_entries
             || longest > limits.zset_max_listpack_value
             || blob.byte_len() > MAX_SAFE_BYTES;
-        let mut set = SortedSet { body: Body::Packed(blob) };
+        let mut set = SortedSet {
+            body: Body::Packed(blob),
+        };
         if above {
             set.become_ranked();
         }
@@ -422,7 +446,10 @@ impl std::fmt::Debug for SortedSet {
 pub struct Iter<'a>(Members<'a>);
 
 enum Members<'a> {
-    Packed { elements: listpack::Iter<'a>, remaining: usize },
+    Packed {
+        elements: listpack::Iter<'a>,
+        remaining: usize,
+    },
     Ranked(ranked::Iter<'a>),
 }
 
@@ -432,11 +459,16 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Members::Packed { elements, remaining } => {
+            Members::Packed {
+                elements,
+                remaining,
+            } => {
                 *remaining = remaining.checked_sub(1)?;
                 next_pair(elements)
             }
-            Members::Ranked(ranked) => ranked.next().map(|(member, score)| (Element::Bytes(member), score)),
+            Members::Ranked(ranked) => ranked
+                .next()
+                .map(|(member, score)| (Element::Bytes(member), score)),
         }
     }
 
@@ -452,12 +484,20 @@ impl<'a> Iterator for Iter<'a> {
 impl DoubleEndedIterator for Iter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Members::Packed { elements, remaining } => {
+            Members::Packed {
+                elements,
+                remaining,
+            } => {
                 *remaining = remaining.checked_sub(1)?;
                 let score = elements.next_back().and_then(read_score);
-                Some((elements.next_back()?, score.expect("members have scores that are numbers")))
+                Some((
+                    elements.next_back()?,
+                    score.expect("members have scores that are numbers"),
+                ))
             }
-            Members::Ranked(ranked) => ranked.next_back().map(|(member, score)| (Element::Bytes(member), score)),
+            Members::Ranked(ranked) => ranked
+                .next_back()
+                .map(|(member, score)| (Element::Bytes(member), score)),
         }
     }
 }

@@ -73,7 +73,11 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn from_pack(pack: Listpack) -> Nodes {
-        Nodes::from_stored(Some(Node::Packed(pack)).into_iter().filter(|node| !node.is_empty()))
+        Nodes::from_stored(
+            Some(Node::Packed(pack))
+                .into_iter()
+                .filter(|node| !node.is_empty()),
+        )
     }
 
     pub(super) fn from_stored(nodes: impl Iterator<Item = Node>) -> Nodes {
@@ -97,6 +101,15 @@ impl Nodes {
     #[inline]
     pub(super) fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
+    }
+
+    /// The first or the last node.
+    pub(super) fn end_node(&self, front: bool) -> Option<&Node> {
+        if front {
+            self.nodes.front()
+        } else {
+            self.nodes.back()
+        }
     }
 
     /// Heap bytes without the elements.
@@ -139,7 +152,9 @@ impl Nodes {
 
     /// The listpack of node `at`, if it exists, is packed and takes `value` within the limit.
     fn room(&mut self, at: usize, value: &[u8], limit: NodeLimit) -> Option<&mut Listpack> {
-        let Some(Node::Packed(pack)) = self.nodes.get_mut(at) else { return None };
+        let Some(Node::Packed(pack)) = self.nodes.get_mut(at) else {
+            return None;
+        };
         let bytes = pack.byte_len() + value.len() + ENTRY_OVERHEAD_ESTIMATE;
         let fits = !limit.is_large(value.len()) && !limit.exceeded(bytes, pack.len() + 1);
         fits.then_some(pack)
@@ -147,7 +162,11 @@ impl Nodes {
 
     pub(super) fn push(&mut self, value: &[u8], front: bool, limit: NodeLimit) {
         self.len += 1;
-        let end = if front { 0 } else { self.nodes.len().wrapping_sub(1) };
+        let end = if front {
+            0
+        } else {
+            self.nodes.len().wrapping_sub(1)
+        };
         match (self.room(end, value, limit), front) {
             (Some(pack), true) => pack.push_front(value),
             (Some(pack), false) => pack.push_back(value),
@@ -157,7 +176,11 @@ impl Nodes {
     }
 
     pub(super) fn drop_end(&mut self, front: bool) {
-        let end = if front { self.nodes.front_mut() } else { self.nodes.back_mut() };
+        let end = if front {
+            self.nodes.front_mut()
+        } else {
+            self.nodes.back_mut()
+        };
         let Some(node) = end else { return };
         self.len -= 1;
         if let Node::Packed(pack) = node {
@@ -177,7 +200,9 @@ impl Nodes {
 
     /// False when `index` is out of range.
     pub(super) fn set(&mut self, index: usize, value: &[u8], limit: NodeLimit) -> bool {
-        let Some((at, offset)) = self.locate(index) else { return false };
+        let Some((at, offset)) = self.locate(index) else {
+            return false;
+        };
         let large = limit.is_large(value.len());
         match &mut self.nodes[at] {
             Node::Packed(pack) if !large => {
@@ -186,9 +211,26 @@ impl Nodes {
                 self.split_oversized(at, limit);
             }
             Node::Plain(bytes) if large => *bytes = value.into(),
-            Node::Packed(_) | Node::Plain(_) => {
+            Node::Plain(_) => {
                 self.insert_beside(index, true, value, limit);
                 self.remove_range(index..index + 1);
+            }
+            Node::Packed(pack) => {
+                // The large value stands alone between what was before and what was behind the old element.
+                let right = pack.split_off(offset + 1);
+                let pos = pack.last().expect("located in this node");
+                pack.remove(pos);
+                if !right.is_empty() {
+                    self.nodes.insert(at + 1, Node::Packed(right));
+                }
+                self.nodes.insert(at + 1, limit.node_for(value));
+                let plain = if self.nodes[at].is_empty() {
+                    self.nodes.remove(at);
+                    at
+                } else {
+                    at + 1
+                };
+                self.join_around(plain, limit);
             }
         }
         true
@@ -196,7 +238,9 @@ impl Nodes {
 
     /// Replacements may grow a node without end: halve it when it holds twice its limit.
     fn split_oversized(&mut self, at: usize, limit: NodeLimit) {
-        let Node::Packed(pack) = &mut self.nodes[at] else { return };
+        let Node::Packed(pack) = &mut self.nodes[at] else {
+            return;
+        };
         let count = pack.len();
         if count > 1 && limit.exceeded(pack.byte_len() / 2, 1) {
             let right = pack.split_off(count / 2);
@@ -205,7 +249,13 @@ impl Nodes {
     }
 
     /// Inserts before or behind the element at `index`, which exists.
-    pub(super) fn insert_beside(&mut self, index: usize, after: bool, value: &[u8], limit: NodeLimit) {
+    pub(super) fn insert_beside(
+        &mut self,
+        index: usize,
+        after: bool,
+        value: &[u8],
+        limit: NodeLimit,
+    ) {
         let (at, offset) = self.locate(index).expect("the caller found this element");
         self.len += 1;
         let place = offset + usize::from(after);
@@ -230,20 +280,69 @@ impl Nodes {
                 None => self.nodes.insert(at, limit.node_for(value)),
             }
         } else {
-            let Node::Packed(pack) = &mut self.nodes[at] else { unreachable!("a plain node has no inside") };
+            let Node::Packed(pack) = &mut self.nodes[at] else {
+                unreachable!("a plain node has no inside")
+            };
             let right = pack.split_off(place);
             self.nodes.insert(at + 1, Node::Packed(right));
-            match self.room(at, value, limit) {
-                Some(pack) => pack.push_back(value),
-                None => match self.room(at + 1, value, limit) {
-                    Some(pack) => pack.push_front(value),
-                    None => self.nodes.insert(at + 1, limit.node_for(value)),
-                },
+            // The value joins the part that does not hold the element it was put beside.
+            if limit.is_large(value.len()) {
+                self.nodes.insert(at + 1, limit.node_for(value));
+                self.join_around(if after { at } else { at + 2 }, limit);
+            } else {
+                let part = if after { at + 1 } else { at };
+                if let Node::Packed(pack) = &mut self.nodes[part] {
+                    if after {
+                        pack.push_front(value);
+                    } else {
+                        pack.push_back(value);
+                    }
+                }
+                self.join_around(if after { at } else { at + 1 }, limit);
             }
         }
     }
 
-    pub(super) fn remove_value(&mut self, value: &Needle<'_>, max: usize, from_tail: bool) -> usize {
+    /// After a split, joins nodes around `center` where two fit in one: the two before it, the two behind it, then
+    /// itself with either side. Without this, insertions at random places would leave many small nodes.
+    fn join_around(&mut self, center: usize, limit: NodeLimit) {
+        let mut center = center;
+        if center >= 2 && self.join(center - 2, limit) {
+            center -= 1;
+        }
+        self.join(center + 1, limit);
+        if center >= 1 && self.join(center - 1, limit) {
+            center -= 1;
+        }
+        self.join(center, limit);
+    }
+
+    /// Joins node `at` with the next one if both are packed and fit in one.
+    fn join(&mut self, at: usize, limit: NodeLimit) -> bool {
+        let (Some(Node::Packed(left)), Some(Node::Packed(right))) =
+            (self.nodes.get(at), self.nodes.get(at + 1))
+        else {
+            return false;
+        };
+        let bytes = left.byte_len() + right.byte_len() - Listpack::OVERHEAD;
+        if limit.exceeded(bytes, left.len() + right.len()) {
+            return false;
+        }
+        let Some(Node::Packed(right)) = self.nodes.remove(at + 1) else {
+            unreachable!("seen above")
+        };
+        if let Node::Packed(left) = &mut self.nodes[at] {
+            left.append(&right);
+        }
+        true
+    }
+
+    pub(super) fn remove_value(
+        &mut self,
+        value: &Needle<'_>,
+        max: usize,
+        from_tail: bool,
+    ) -> usize {
         let mut removed = 0;
         let count = self.nodes.len();
         for step in 0..count {
@@ -265,8 +364,12 @@ impl Nodes {
         if range.is_empty() {
             return;
         }
-        let (first, start) = self.locate(range.start).expect("the range lies within the list");
-        let (last, end) = self.locate(range.end - 1).expect("the range lies within the list");
+        let (first, start) = self
+            .locate(range.start)
+            .expect("the range lies within the list");
+        let (last, end) = self
+            .locate(range.end - 1)
+            .expect("the range lies within the list");
         self.len -= range.len();
         // Whole nodes from `drop_from` to before `drop_to`.
         let (mut drop_from, mut drop_to) = (first, last + 1);

@@ -22,7 +22,11 @@ pub struct ExtendedFloat {
 }
 
 impl ExtendedFloat {
-    pub const ZERO: ExtendedFloat = ExtendedFloat { negative: false, mantissa: 0, exponent: Some(EXPONENT_MIN) };
+    pub const ZERO: ExtendedFloat = ExtendedFloat {
+        negative: false,
+        mantissa: 0,
+        exponent: Some(EXPONENT_MIN),
+    };
 
     /// Reads what INCRBYFLOAT accepts, infinities included. NaN, surrounding spaces, and values out of range
     /// are refused.
@@ -32,22 +36,37 @@ impl ExtendedFloat {
         }
         let (negative, unsigned) = split_sign(bytes);
         if is_infinity(unsigned) {
-            return Some(ExtendedFloat { negative, mantissa: 0, exponent: None });
+            return Some(ExtendedFloat {
+                negative,
+                mantissa: 0,
+                exponent: None,
+            });
         }
         let (is_zero, (mantissa, exponent)) = if let Some(hex) = parse_hex(unsigned) {
             let hex = hex?;
-            (hex.mantissa == 0, round_extended(hex.mantissa, hex.exponent, hex.sticky))
+            (
+                hex.mantissa == 0,
+                round_extended(hex.mantissa, hex.exponent, hex.sticky),
+            )
         } else {
             let decimal = Decimal::parse(unsigned)?;
             (decimal.digits.is_empty(), decimal.round())
         };
         let in_range = exponent.is_some() && (mantissa != 0 || is_zero);
-        in_range.then_some(ExtendedFloat { negative, mantissa, exponent })
+        in_range.then_some(ExtendedFloat {
+            negative,
+            mantissa,
+            exponent,
+        })
     }
 
     pub fn from_i64(value: i64) -> ExtendedFloat {
         let (mantissa, exponent) = round_extended(u128::from(value.unsigned_abs()), 0, false);
-        ExtendedFloat { negative: value < 0, mantissa, exponent }
+        ExtendedFloat {
+            negative: value < 0,
+            mantissa,
+            exponent,
+        }
     }
 
     /// False for infinities (and what would be NaN): "increment would produce NaN or Infinity".
@@ -59,11 +78,22 @@ impl ExtendedFloat {
     #[allow(clippy::should_implement_trait)]
     pub fn add(self, other: ExtendedFloat) -> ExtendedFloat {
         let (Some(a), Some(b)) = (self.exponent, other.exponent) else {
-            let negative = if self.is_finite() { other.negative } else { self.negative };
-            return ExtendedFloat { negative, mantissa: 0, exponent: None };
+            let negative = if self.is_finite() {
+                other.negative
+            } else {
+                self.negative
+            };
+            return ExtendedFloat {
+                negative,
+                mantissa: 0,
+                exponent: None,
+            };
         };
-        let (high, low, high_exponent, low_exponent) =
-            if a >= b { (self, other, a, b) } else { (other, self, b, a) };
+        let (high, low, high_exponent, low_exponent) = if a >= b {
+            (self, other, a, b)
+        } else {
+            (other, self, b, a)
+        };
         // The larger operand goes up by at most 62 bits, which leaves room for a carry; what the smaller one
         // loses below that is only a sticky bit, as the result keeps 64 of at least 125 bits.
         let distance = (high_exponent - low_exponent) as u32;
@@ -83,26 +113,52 @@ impl ExtendedFloat {
             (low.negative, right - left)
         };
         let (mantissa, exponent) = round_extended(magnitude, exponent, sticky);
-        ExtendedFloat { negative, mantissa, exponent }
+        ExtendedFloat {
+            negative,
+            mantissa,
+            exponent,
+        }
     }
 
     /// Rounded to 17 decimals, without trailing zeros, never with an exponent.
     pub fn to_vec(self) -> Vec<u8> {
         let Some(exponent) = self.exponent else {
-            return if self.negative { b"-inf".to_vec() } else { b"inf".to_vec() };
+            return if self.negative {
+                b"-inf".to_vec()
+            } else {
+                b"inf".to_vec()
+            };
         };
         if exponent >= 0 {
-            let mut out = if self.negative { b"-".to_vec() } else { Vec::new() };
-            out.extend_from_slice(Big::from_u64(self.mantissa).shifted_left(exponent as u32).to_decimal().as_bytes());
+            let mut out = if self.negative {
+                b"-".to_vec()
+            } else {
+                Vec::new()
+            };
+            out.extend_from_slice(
+                Big::from_u64(self.mantissa)
+                    .shifted_left(exponent as u32)
+                    .to_decimal()
+                    .as_bytes(),
+            );
             return out;
         }
         let scale = 10u128.pow(FRACTION_DIGITS as u32);
-        let scaled = shift_right_to_even(u128::from(self.mantissa) * scale, exponent.unsigned_abs());
+        let scaled =
+            shift_right_to_even(u128::from(self.mantissa) * scale, exponent.unsigned_abs());
         if scaled == 0 {
             return b"0".to_vec();
         }
-        let mut out = if self.negative { b"-".to_vec() } else { Vec::new() };
-        out.extend_from_slice(itoa::Buffer::new().format((scaled / scale) as u64).as_bytes());
+        let mut out = if self.negative {
+            b"-".to_vec()
+        } else {
+            Vec::new()
+        };
+        out.extend_from_slice(
+            itoa::Buffer::new()
+                .format((scaled / scale) as u64)
+                .as_bytes(),
+        );
         let fraction = scaled % scale;
         if fraction != 0 {
             let digits = format!("{fraction:0width$}", width = FRACTION_DIGITS);
@@ -165,7 +221,11 @@ pub(super) fn round(
         kept + u128::from(up)
     };
     // Rounding up all ones carries into one more bit.
-    let (kept, exponent) = if kept >> precision != 0 { (kept >> 1, exponent + 1) } else { (kept, exponent) };
+    let (kept, exponent) = if kept >> precision != 0 {
+        (kept >> 1, exponent + 1)
+    } else {
+        (kept, exponent)
+    };
     (kept as u64, (exponent <= exponent_max).then_some(exponent))
 }
 
@@ -225,7 +285,8 @@ impl Decimal {
         }
         let digits = Big::from_digits(&self.digits);
         if self.exponent >= 0 {
-            let (top, exponent, sticky) = digits.times_power_of_ten(self.exponent as u32).top_bits();
+            let (top, exponent, sticky) =
+                digits.times_power_of_ten(self.exponent as u32).top_bits();
             return round_extended(top, exponent, sticky);
         }
         let divisor = Big::from_u64(1).times_power_of_ten(self.exponent.unsigned_abs());
@@ -241,11 +302,15 @@ impl Decimal {
         let shift = value.leading_zeros() + 64;
         let numerator = u128::from(value) << shift;
         let (quotient, remainder) = (numerator / divisor, numerator % divisor);
-        let refined = (quotient << 2) | ((remainder << 2) / divisor) ;
+        let refined = (quotient << 2) | ((remainder << 2) / divisor);
         if quotient >> 126 != 0 {
             return round_extended(quotient, -(shift as i32), remainder != 0);
         }
-        round_extended(refined, -(shift as i32) - 2, (remainder << 2) % divisor != 0)
+        round_extended(
+            refined,
+            -(shift as i32) - 2,
+            (remainder << 2) % divisor != 0,
+        )
     }
 }
 
@@ -256,7 +321,9 @@ struct Big {
 
 impl Big {
     fn from_u64(value: u64) -> Big {
-        let mut big = Big { limbs: vec![value as u32, (value >> 32) as u32] };
+        let mut big = Big {
+            limbs: vec![value as u32, (value >> 32) as u32],
+        };
         big.trim();
         big
     }
@@ -321,8 +388,15 @@ impl Big {
     /// The highest bits, the exponent of the lowest of them, and whether any lower bit is set.
     fn top_bits(&self) -> (u128, i32, bool) {
         let skipped = self.limbs.len().saturating_sub(4);
-        let top = self.limbs[skipped..].iter().rev().fold(0u128, |v, limb| v << 32 | u128::from(*limb));
-        (top, skipped as i32 * 32, self.limbs[..skipped].iter().any(|limb| *limb != 0))
+        let top = self.limbs[skipped..]
+            .iter()
+            .rev()
+            .fold(0u128, |v, limb| v << 32 | u128::from(*limb));
+        (
+            top,
+            skipped as i32 * 32,
+            self.limbs[..skipped].iter().any(|limb| *limb != 0),
+        )
     }
 
     fn compare(&self, other: &Big) -> Ordering {
@@ -353,7 +427,10 @@ impl Big {
             let up = (exponent + QUOTIENT_BITS - 1).max(0) as u32;
             (self, divisor.shifted_left(up))
         } else {
-            (self.shifted_left((-(exponent + QUOTIENT_BITS - 1)) as u32), divisor)
+            (
+                self.shifted_left((-(exponent + QUOTIENT_BITS - 1)) as u32),
+                divisor,
+            )
         };
         let mut quotient = 0u128;
         for _ in 0..QUOTIENT_BITS {
@@ -383,7 +460,9 @@ impl Big {
                 limbs.pop();
             }
         }
-        let Some(first) = chunks.pop() else { return "0".to_owned() };
+        let Some(first) = chunks.pop() else {
+            return "0".to_owned();
+        };
         let mut text = first.to_string();
         for chunk in chunks.iter().rev() {
             text.push_str(&format!("{chunk:09}"));

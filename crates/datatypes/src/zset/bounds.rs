@@ -14,8 +14,14 @@ pub struct ScoreBound {
 pub struct InvalidBound;
 
 impl ScoreBound {
-    pub const MIN: ScoreBound = ScoreBound { score: f64::NEG_INFINITY, exclusive: false };
-    pub const MAX: ScoreBound = ScoreBound { score: f64::INFINITY, exclusive: false };
+    pub const MIN: ScoreBound = ScoreBound {
+        score: f64::NEG_INFINITY,
+        exclusive: false,
+    };
+    pub const MAX: ScoreBound = ScoreBound {
+        score: f64::INFINITY,
+        exclusive: false,
+    };
 
     /// Reads `1.5`, `(1.5`, `-inf`, `+inf`. Err stands for "ERR min or max is not a float".
     pub fn parse(text: &[u8]) -> Result<ScoreBound, InvalidBound> {
@@ -109,7 +115,12 @@ mod tests {
             (b"[1", Err(InvalidBound)),
         ];
         for (text, expected) in cases {
-            assert_eq!(ScoreBound::parse(text), expected, "{:?}", String::from_utf8_lossy(text));
+            assert_eq!(
+                ScoreBound::parse(text),
+                expected,
+                "{:?}",
+                String::from_utf8_lossy(text)
+            );
         }
     }
 

@@ -28,12 +28,16 @@ pub(super) struct Ranked {
 #[inline]
 fn is_before(table: &RecordTable<Scored>, entry: &Entry, score: f64, member: &[u8]) -> bool {
     // SAFETY: entries in the tree name records in the table.
-    entry.score < score || (entry.score == score && unsafe { table.resolve(entry.handle) }.key() < member)
+    entry.score < score
+        || (entry.score == score && unsafe { table.resolve(entry.handle) }.key() < member)
 }
 
 impl Ranked {
     pub(super) const fn new() -> Ranked {
-        Ranked { table: RecordTable::new(), tree: Tree::new() }
+        Ranked {
+            table: RecordTable::new(),
+            tree: Tree::new(),
+        }
     }
 
     #[inline]
@@ -56,19 +60,23 @@ impl Ranked {
         };
         // SAFETY: the table just gave this handle.
         let old = unsafe { self.table.resolve(handle) }.score();
-        if old == score && old.is_sign_negative() == score.is_sign_negative() {
+        // Redis leaves a 0 that becomes -0 as it is.
+        if old == score {
             return Some(old);
         }
         let rank = self.place_of(old, member);
         let table = &self.table;
-        let moved = self.tree.replace_in_place(rank, Entry { score, handle }, |below, above| {
-            let key = |entry: Entry| {
-                // SAFETY: entries in the tree name records in the table.
-                unsafe { table.resolve(entry.handle) }.key()
-            };
-            below.is_none_or(|b| is_before(table, &b, score, member))
-                && above.is_none_or(|a| score < a.score || (score == a.score && member < key(a)))
-        });
+        let moved = self
+            .tree
+            .replace_in_place(rank, Entry { score, handle }, |below, above| {
+                let key = |entry: Entry| {
+                    // SAFETY: entries in the tree name records in the table.
+                    unsafe { table.resolve(entry.handle) }.key()
+                };
+                below.is_none_or(|b| is_before(table, &b, score, member))
+                    && above
+                        .is_none_or(|a| score < a.score || (score == a.score && member < key(a)))
+            });
         if !moved {
             self.tree.remove(rank);
             self.place(handle, score, member);
@@ -80,12 +88,15 @@ impl Ranked {
 
     fn place(&mut self, handle: Handle, score: f64, member: &[u8]) {
         let table = &self.table;
-        self.tree.insert(Entry { score, handle }, |entry| is_before(table, entry, score, member));
+        self.tree.insert(Entry { score, handle }, |entry| {
+            is_before(table, entry, score, member)
+        });
     }
 
     /// The rank of (score, member), present or not.
     fn place_of(&self, score: f64, member: &[u8]) -> usize {
-        self.tree.partition_point(|entry| is_before(&self.table, entry, score, member))
+        self.tree
+            .partition_point(|entry| is_before(&self.table, entry, score, member))
     }
 
     /// Returns the score it had.
@@ -113,26 +124,34 @@ impl Ranked {
     /// How many members, from the lowest on, have a name for which `below` holds.
     pub(super) fn count_names(&self, mut below: impl FnMut(&[u8]) -> bool) -> usize {
         // SAFETY: entries in the tree name records in the table.
-        self.tree.partition_point(|entry| below(unsafe { self.table.resolve(entry.handle) }.key()))
+        self.tree
+            .partition_point(|entry| below(unsafe { self.table.resolve(entry.handle) }.key()))
     }
 
     pub(super) fn range(&self, ranks: Range<usize>) -> Iter<'_> {
-        Iter { table: &self.table, entries: self.tree.range(ranks) }
+        Iter {
+            table: &self.table,
+            entries: self.tree.range(ranks),
+        }
     }
 
     /// Removes the members with these ranks.
     pub(super) fn remove_ranks(&mut self, ranks: Range<usize>) {
         let table = &mut self.table;
         // SAFETY: the record is in the table, and its only entry has just left the tree for good.
-        self.tree.remove_range(ranks, |entry| unsafe { table.remove_handle(entry.handle) });
+        self.tree
+            .remove_range(ranks, |entry| unsafe { table.remove_handle(entry.handle) });
     }
 
     pub(super) fn random(&self, rng: &mut Rng) -> Option<(&[u8], f64)> {
-        self.table.random(rng).map(|record| (record.key(), record.score()))
+        self.table
+            .random(rng)
+            .map(|record| (record.key(), record.score()))
     }
 
     pub(super) fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> u64 {
-        self.table.scan(cursor, count, |record| visit(record.key(), record.score()))
+        self.table
+            .scan(cursor, count, |record| visit(record.key(), record.score()))
     }
 
     pub(super) fn approximate_bytes(&self, samples: usize) -> usize {
@@ -150,7 +169,10 @@ impl<'a> Iter<'a> {
     #[inline]
     fn named(&self, entry: Entry) -> (&'a [u8], f64) {
         // SAFETY: entries in the tree name records in the table, which this iterator borrows.
-        (unsafe { self.table.resolve(entry.handle) }.key(), entry.score)
+        (
+            unsafe { self.table.resolve(entry.handle) }.key(),
+            entry.score,
+        )
     }
 }
 

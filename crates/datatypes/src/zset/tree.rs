@@ -46,7 +46,8 @@ impl<T: Copy> Inner<T> {
     }
 
     fn insert_child(&mut self, at: usize, child: Node<T>) {
-        self.firsts.insert(at, child.first().expect("a new node has items"));
+        self.firsts
+            .insert(at, child.first().expect("a new node has items"));
         self.counts.insert(at, child.count());
         self.children.insert(at, child);
     }
@@ -165,7 +166,9 @@ impl<T: Copy> Node<T> {
                 let Some(right) = split else {
                     inner.counts[at] += 1;
                     if at == 0 {
-                        inner.firsts[0] = inner.children[0].first().expect("an item was just inserted");
+                        inner.firsts[0] = inner.children[0]
+                            .first()
+                            .expect("an item was just inserted");
                     }
                     return None;
                 };
@@ -175,7 +178,11 @@ impl<T: Copy> Node<T> {
                     return None;
                 }
                 // When the last child keeps splitting, items arrive in order: leave the left node full.
-                let split_at = if at + 2 == inner.children.len() { inner.children.len() - 1 } else { inner.children.len() / 2 };
+                let split_at = if at + 2 == inner.children.len() {
+                    inner.children.len() - 1
+                } else {
+                    inner.children.len() / 2
+                };
                 Some(Node::Inner(Box::new(inner.split_off(split_at))))
             }
         }
@@ -233,7 +240,11 @@ impl<T: Copy> Node<T> {
     }
 }
 
-fn insert_into_leaf<T: Copy>(items: &mut Vec<T>, item: T, before: &mut impl FnMut(&T) -> bool) -> Option<Node<T>> {
+fn insert_into_leaf<T: Copy>(
+    items: &mut Vec<T>,
+    item: T,
+    before: &mut impl FnMut(&T) -> bool,
+) -> Option<Node<T>> {
     let at = items.partition_point(before);
     if items.len() < LEAF_MAX {
         if items.len() == items.capacity() {
@@ -262,7 +273,10 @@ fn insert_into_leaf<T: Copy>(items: &mut Vec<T>, item: T, before: &mut impl FnMu
 
 impl<T: Copy> Tree<T> {
     pub(super) const fn new() -> Tree<T> {
-        Tree { root: Node::Leaf(Vec::new()), len: 0 }
+        Tree {
+            root: Node::Leaf(Vec::new()),
+            len: 0,
+        }
     }
 
     #[inline]
@@ -308,7 +322,9 @@ impl<T: Copy> Tree<T> {
     /// Inserts behind the items that are `before`.
     pub(super) fn insert(&mut self, item: T, mut before: impl FnMut(&T) -> bool) {
         self.len += 1;
-        let Some(right) = self.root.insert(item, &mut before) else { return };
+        let Some(right) = self.root.insert(item, &mut before) else {
+            return;
+        };
         let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
         let mut inner = Inner::with_capacity(2);
         inner.insert_child(0, left);
@@ -329,7 +345,12 @@ impl<T: Copy> Tree<T> {
 
     /// Replaces the item at `rank` if the new one satisfies `fits` with its neighbours (`None` at an end).
     /// False when it does not and nothing was changed.
-    pub(super) fn replace_in_place(&mut self, rank: usize, item: T, fits: impl FnOnce(Option<T>, Option<T>) -> bool) -> bool {
+    pub(super) fn replace_in_place(
+        &mut self,
+        rank: usize,
+        item: T,
+        fits: impl FnOnce(Option<T>, Option<T>) -> bool,
+    ) -> bool {
         let below = rank.checked_sub(1).and_then(|r| self.get(r));
         let above = self.get(rank + 1);
         if rank >= self.len || !fits(below, above) {
@@ -382,7 +403,13 @@ impl<T: Copy> Tree<T> {
     /// Items with these ranks, clamped to the sequence.
     pub(super) fn range(&self, range: Range<usize>) -> Iter<'_, T> {
         let end = range.end.min(self.len);
-        Iter { tree: self, front: range.start.min(end), back: end, front_items: &[], back_items: &[] }
+        Iter {
+            tree: self,
+            front: range.start.min(end),
+            back: end,
+            front_items: &[],
+            back_items: &[],
+        }
     }
 
     /// Heap bytes of the nodes.
@@ -469,10 +496,17 @@ mod tests {
             }
             Node::Inner(inner) => {
                 assert!(inner.children.len() <= FANOUT_MAX && (!root || inner.children.len() > 1));
-                let depths: Vec<usize> = inner.children.iter().map(|c| checked_depth(c, false)).collect();
+                let depths: Vec<usize> = inner
+                    .children
+                    .iter()
+                    .map(|c| checked_depth(c, false))
+                    .collect();
                 assert!(depths.windows(2).all(|d| d[0] == d[1]));
                 for (i, child) in inner.children.iter().enumerate() {
-                    assert_eq!((child.count(), child.first()), (inner.counts[i], Some(inner.firsts[i])));
+                    assert_eq!(
+                        (child.count(), child.first()),
+                        (inner.counts[i], Some(inner.firsts[i]))
+                    );
                 }
                 depths[0] + 1
             }
@@ -483,7 +517,10 @@ mod tests {
         checked_depth(&tree.root, true);
         assert_eq!(tree.len(), model.len());
         assert!(tree.range(0..tree.len()).eq(model.iter().copied()));
-        assert!(tree.range(0..tree.len()).rev().eq(model.iter().rev().copied()));
+        assert!(tree
+            .range(0..tree.len())
+            .rev()
+            .eq(model.iter().rev().copied()));
     }
 
     fn run(seed: u64, steps: usize, span: usize) {
@@ -493,7 +530,11 @@ mod tests {
         for step in 0..steps {
             let key = rng.below(span) as u64;
             let at = model.partition_point(|x| *x < key);
-            assert_eq!(tree.partition_point(|x| *x < key), at, "seed {seed} step {step}");
+            assert_eq!(
+                tree.partition_point(|x| *x < key),
+                at,
+                "seed {seed} step {step}"
+            );
             if model.len() > span / 2 || model.is_empty() {
                 growing = model.is_empty();
             }
@@ -502,7 +543,10 @@ mod tests {
                     let end = at + rng.below(200);
                     let mut gone = Vec::new();
                     tree.remove_range(at..end, |x| gone.push(x));
-                    assert!(model.drain(at..end.min(model.len())).eq(gone), "seed {seed} step {step}");
+                    assert!(
+                        model.drain(at..end.min(model.len())).eq(gone),
+                        "seed {seed} step {step}"
+                    );
                 }
                 n if (n < 70) == growing => {
                     tree.insert(key, |x| *x < key);
@@ -532,7 +576,11 @@ mod tests {
         let mut tree = Tree::new();
         (0..100_000u64).for_each(|i| tree.insert(i, |x| *x < i));
         check(&tree, &(0..100_000).collect::<Vec<_>>());
-        assert!(tree.bytes() < 100_000 * 10, "{} bytes for 800 000", tree.bytes());
+        assert!(
+            tree.bytes() < 100_000 * 10,
+            "{} bytes for 800 000",
+            tree.bytes()
+        );
         tree.remove_range(10..99_990, |_| ());
         check(&tree, &(0..10).chain(99_990..100_000).collect::<Vec<_>>());
         tree.remove_range(0..usize::MAX, |_| ());
@@ -558,7 +606,11 @@ mod tests {
     fn an_item_moves_in_place_only_between_its_neighbours() {
         let mut tree = Tree::new();
         (0..1_000u64).for_each(|i| tree.insert(i * 10, |x| *x < i * 10));
-        let ordered = |new: u64| move |below: Option<u64>, above: Option<u64>| below.is_none_or(|b| b < new) && above.is_none_or(|a| new < a);
+        let ordered = |new: u64| {
+            move |below: Option<u64>, above: Option<u64>| {
+                below.is_none_or(|b| b < new) && above.is_none_or(|a| new < a)
+            }
+        };
         for rank in [0, 63, 64, 500, 999] {
             let new = rank as u64 * 10 + 5;
             assert!(tree.replace_in_place(rank, new, ordered(new)));
