@@ -8,7 +8,10 @@
 //! have been there; a file is in force only after rename and directory fsync; nothing read is skipped silently.
 
 pub mod aof;
+pub mod chunks;
+pub mod commands;
 pub mod crc;
 pub mod lzf;
+pub mod progress;
 pub mod rdb;
 pub mod storage;

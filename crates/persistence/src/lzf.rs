@@ -35,7 +35,10 @@ impl Default for Compressor {
 
 impl Compressor {
     pub fn new() -> Self {
-        Compressor { table: vec![0; 1 << TABLE_BITS], base: 1 }
+        Compressor {
+            table: vec![0; 1 << TABLE_BITS],
+            base: 1,
+        }
     }
 
     /// Appends the compressed form of `input` to `out` and returns its length, or leaves `out` as it was and returns
@@ -63,8 +66,9 @@ impl Compressor {
     /// Greedy matching. After many misses in a row the step grows, so that incompressible input costs little.
     fn run(&mut self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
         let base = self.base;
-        let table: &mut [u32; 1 << TABLE_BITS] =
-            (&mut self.table[..]).try_into().expect("the table has this length from its creation");
+        let table: &mut [u32; 1 << TABLE_BITS] = (&mut self.table[..])
+            .try_into()
+            .expect("the table has this length from its creation");
         let last = input.len() - 4;
         let mut literals_from = 0;
         let mut at = 0;
@@ -129,7 +133,11 @@ fn put_match(out: &mut Vec<u8>, distance: usize, len: usize) {
     if len < 7 {
         out.extend_from_slice(&[(len << 5 | distance >> 8) as u8, distance as u8]);
     } else {
-        out.extend_from_slice(&[(7 << 5 | distance >> 8) as u8, (len - 7) as u8, distance as u8]);
+        out.extend_from_slice(&[
+            (7 << 5 | distance >> 8) as u8,
+            (len - 7) as u8,
+            distance as u8,
+        ]);
     }
 }
 
@@ -169,7 +177,10 @@ mod tests {
             Some(len) => {
                 assert_eq!(out.len(), 6 + len);
                 assert!(len + SAVED_BYTES_MIN <= input.len());
-                assert_eq!(decompress(&out[6..], input.len() as u64).as_deref(), Some(input));
+                assert_eq!(
+                    decompress(&out[6..], input.len() as u64).as_deref(),
+                    Some(input)
+                );
             }
         }
         len
@@ -179,10 +190,15 @@ mod tests {
     fn repetitive_input_shrinks_and_returns() {
         let mut compressor = Compressor::new();
         for len in [21, 24, 100, 263, 264, 265, 8191, 8192, 8193, 100_000] {
-            let len_out = check(&mut compressor, &vec![b'x'; len]).expect("a run of one byte compresses");
+            let len_out =
+                check(&mut compressor, &vec![b'x'; len]).expect("a run of one byte compresses");
             assert!(len_out < len / 80 + 12, "{len} bytes became {len_out}");
         }
-        assert!(check(&mut compressor, "the same words, the same words, again".as_bytes()).is_some());
+        assert!(check(
+            &mut compressor,
+            "the same words, the same words, again".as_bytes()
+        )
+        .is_some());
     }
 
     #[test]
@@ -193,7 +209,9 @@ mod tests {
         let mut state = 7u64;
         let random: Vec<u8> = (0..10_000)
             .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
                 (state >> 56) as u8
             })
             .collect();

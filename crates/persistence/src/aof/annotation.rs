@@ -22,8 +22,17 @@ pub const LINE_LEN_MAX: usize = 1000;
 /// A comment line, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Annotation {
-    Head { id: SegmentId, lsn: Lsn, crc: u64 },
-    Seal { block_len: u64, lsn: Lsn, stamp: Stamp, crc: u64 },
+    Head {
+        id: SegmentId,
+        lsn: Lsn,
+        crc: u64,
+    },
+    Seal {
+        block_len: u64,
+        lsn: Lsn,
+        stamp: Stamp,
+        crc: u64,
+    },
     Transaction(Transaction),
     /// Unix seconds.
     Timestamp(i64),
@@ -122,7 +131,9 @@ pub fn parse(line: &[u8]) -> Result<Annotation, &'static str> {
         Err(_) => return Ok(Annotation::Other),
     };
     if let Some(seconds) = text.strip_prefix("#TS:") {
-        return Ok(seconds.parse().map_or(Annotation::Other, Annotation::Timestamp));
+        return Ok(seconds
+            .parse()
+            .map_or(Annotation::Other, Annotation::Timestamp));
     }
     let mut words = text.split(' ');
     match words.next() {
@@ -141,7 +152,10 @@ fn number<T: std::str::FromStr>(words: &mut Words<'_>) -> Option<T> {
 
 fn last_crc(mut words: Words<'_>) -> Option<u64> {
     let digits = words.next().filter(|d| d.len() == 16)?;
-    words.next().is_none().then(|| u64::from_str_radix(digits, 16).ok())?
+    words
+        .next()
+        .is_none()
+        .then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
 fn parse_head(mut words: Words<'_>) -> Option<Annotation> {
@@ -152,8 +166,16 @@ fn parse_head(mut words: Words<'_>) -> Option<Annotation> {
     let shard_count = number(&mut words)?;
     let generation = number(&mut words)?;
     let lsn = Lsn(number(&mut words)?);
-    let id = SegmentId { shard, shard_count, generation };
-    Some(Annotation::Head { id, lsn, crc: last_crc(words)? })
+    let id = SegmentId {
+        shard,
+        shard_count,
+        generation,
+    };
+    Some(Annotation::Head {
+        id,
+        lsn,
+        crc: last_crc(words)?,
+    })
 }
 
 fn parse_seal(mut words: Words<'_>) -> Option<Annotation> {
@@ -167,15 +189,30 @@ fn parse_seal(mut words: Words<'_>) -> Option<Annotation> {
         "n" => SyncPolicy::No,
         _ => return None,
     };
-    let stamp = Stamp { unix_ms, epoch, policy };
-    Some(Annotation::Seal { block_len, lsn, stamp, crc: last_crc(words)? })
+    let stamp = Stamp {
+        unix_ms,
+        epoch,
+        policy,
+    };
+    Some(Annotation::Seal {
+        block_len,
+        lsn,
+        stamp,
+        crc: last_crc(words)?,
+    })
 }
 
 fn parse_transaction(mut words: Words<'_>) -> Option<Annotation> {
     let id = number(&mut words)?;
-    let participants: Option<Vec<_>> =
-        words.next()?.split(',').map(|shard| shard.parse().ok().map(ShardIndex)).collect();
-    Some(Annotation::Transaction(Transaction { id, participants: participants? }))
+    let participants: Option<Vec<_>> = words
+        .next()?
+        .split(',')
+        .map(|shard| shard.parse().ok().map(ShardIndex))
+        .collect();
+    Some(Annotation::Transaction(Transaction {
+        id,
+        participants: participants?,
+    }))
 }
 
 #[cfg(test)]
@@ -190,20 +227,49 @@ mod tests {
 
     #[test]
     fn lines_read_back() {
-        let id = SegmentId { shard: ShardIndex(3), shard_count: 8, generation: 12 };
+        let id = SegmentId {
+            shard: ShardIndex(3),
+            shard_count: 8,
+            generation: 12,
+        };
         let mut out = Vec::new();
         let crc = put_head(&mut out, id, Lsn(u64::MAX));
-        assert_eq!(read_back(&out), Annotation::Head { id, lsn: Lsn(u64::MAX), crc });
+        assert_eq!(
+            read_back(&out),
+            Annotation::Head {
+                id,
+                lsn: Lsn(u64::MAX),
+                crc
+            }
+        );
 
-        let stamp = Stamp { unix_ms: -5, epoch: u64::MAX, policy: SyncPolicy::Always };
+        let stamp = Stamp {
+            unix_ms: -5,
+            epoch: u64::MAX,
+            policy: SyncPolicy::Always,
+        };
         out.clear();
         let crc = put_seal(&mut out, chained(crc), 77, Lsn(100), stamp);
-        assert_eq!(read_back(&out), Annotation::Seal { block_len: 77, lsn: Lsn(100), stamp, crc });
+        assert_eq!(
+            read_back(&out),
+            Annotation::Seal {
+                block_len: 77,
+                lsn: Lsn(100),
+                stamp,
+                crc
+            }
+        );
 
         out.clear();
         let participants: Vec<_> = (0..128).map(ShardIndex).collect();
         put_transaction(&mut out, 9, &participants);
-        assert_eq!(read_back(&out), Annotation::Transaction(Transaction { id: 9, participants }));
+        assert_eq!(
+            read_back(&out),
+            Annotation::Transaction(Transaction {
+                id: 9,
+                participants
+            })
+        );
 
         out.clear();
         put_timestamp(&mut out, 1_700_000_000);
@@ -217,8 +283,15 @@ mod tests {
             assert_eq!(parse(line.as_bytes()), Ok(Annotation::Other), "{line}");
         }
         assert_eq!(parse(b"#\xff\xfe"), Ok(Annotation::Other));
-        for line in ["#SEAL", "#SEAL 1 2 3 4 x 0123456789abcdef", "#SEAL 1 2 3 4 a 0123", "#HEAD 2 0 1 1 0 0123456789abcdef",
-            "#TXN 1", "#TXN 1 a,b", "#SEAL 1 2 3 4 a 0123456789abcdef more"] {
+        for line in [
+            "#SEAL",
+            "#SEAL 1 2 3 4 x 0123456789abcdef",
+            "#SEAL 1 2 3 4 a 0123",
+            "#HEAD 2 0 1 1 0 0123456789abcdef",
+            "#TXN 1",
+            "#TXN 1 a,b",
+            "#SEAL 1 2 3 4 a 0123456789abcdef more",
+        ] {
             assert!(parse(line.as_bytes()).is_err(), "{line}");
         }
     }

@@ -86,7 +86,9 @@ impl Manifest {
             };
             match file.kind {
                 FileKind::Base if manifest.base().is_some() => return fail("a second base file"),
-                FileKind::Incr if file.seq <= incr_seq_last => return fail("a sequence number that does not rise"),
+                FileKind::Incr if file.seq <= incr_seq_last => {
+                    return fail("a sequence number that does not rise")
+                }
                 FileKind::Incr => incr_seq_last = file.seq,
                 FileKind::Base | FileKind::History => {}
             }
@@ -102,7 +104,9 @@ impl Manifest {
     pub fn format(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(run) = &self.run {
-            out.extend_from_slice(format!("#basalt boot-id {} run-id {}\n", run.boot_id, run.run_id).as_bytes());
+            out.extend_from_slice(
+                format!("#basalt boot-id {} run-id {}\n", run.boot_id, run.run_id).as_bytes(),
+            );
         }
         for file in &self.files {
             out.extend_from_slice(b"file ");
@@ -114,7 +118,10 @@ impl Manifest {
             };
             out.extend_from_slice(format!(" seq {} type {kind}", file.seq).as_bytes());
             if let Some(id) = file.segment {
-                let pairs = format!(" shard {} of {} generation {}", id.shard.0, id.shard_count, id.generation);
+                let pairs = format!(
+                    " shard {} of {} generation {}",
+                    id.shard.0, id.shard_count, id.generation
+                );
                 out.extend_from_slice(pairs.as_bytes());
             }
             for (key, value) in &file.extra {
@@ -144,7 +151,9 @@ impl Manifest {
                 (Some(new), Some(first)) => {
                     new.generation == first.generation
                         && new.shard_count == first.shard_count
-                        && group.iter().all(|other| other.segment.is_some_and(|id| id.shard != new.shard))
+                        && group
+                            .iter()
+                            .all(|other| other.segment.is_some_and(|id| id.shard != new.shard))
                 }
                 _ => false,
             };
@@ -158,26 +167,65 @@ impl Manifest {
 
     /// The highest generation, 0 if there is none.
     pub fn generation_last(&self) -> u64 {
-        self.files.iter().filter_map(|file| file.segment).map(|id| id.generation).max().unwrap_or(0)
+        self.files
+            .iter()
+            .filter_map(|file| file.segment)
+            .map(|id| id.generation)
+            .max()
+            .unwrap_or(0)
     }
 
     fn next_seq(&self, kind: FileKind) -> u64 {
-        self.files.iter().filter(|f| f.kind == kind).map(|f| f.seq).max().unwrap_or(0) + 1
+        self.files
+            .iter()
+            .filter(|f| f.kind == kind)
+            .map(|f| f.seq)
+            .max()
+            .unwrap_or(0)
+            + 1
     }
 
     /// A name for a base that follows all others: `<prefix>.<seq>.base.rdb` or `.base.aof`. Not added.
     pub fn next_base(&self, prefix: &OsStr, rdb: bool) -> AofFile {
-        let seq = self.files.iter().filter(|f| f.kind != FileKind::Incr).map(|f| f.seq).max().unwrap_or(0) + 1;
-        let name = with_suffix(prefix, &format!(".{seq}.base.{}", if rdb { "rdb" } else { "aof" }));
-        AofFile { name, seq, kind: FileKind::Base, segment: None, extra: Vec::new() }
+        let seq = self
+            .files
+            .iter()
+            .filter(|f| f.kind != FileKind::Incr)
+            .map(|f| f.seq)
+            .max()
+            .unwrap_or(0)
+            + 1;
+        let name = with_suffix(
+            prefix,
+            &format!(".{seq}.base.{}", if rdb { "rdb" } else { "aof" }),
+        );
+        AofFile {
+            name,
+            seq,
+            kind: FileKind::Base,
+            segment: None,
+            extra: Vec::new(),
+        }
     }
 
     /// Adds a segment behind all others and returns it: `<prefix>.<seq>.incr.aof`.
     pub fn add_segment(&mut self, prefix: &OsStr, id: SegmentId) -> &AofFile {
-        let history = self.files.iter().filter(|f| f.kind == FileKind::History).map(|f| f.seq).max().unwrap_or(0);
+        let history = self
+            .files
+            .iter()
+            .filter(|f| f.kind == FileKind::History)
+            .map(|f| f.seq)
+            .max()
+            .unwrap_or(0);
         let seq = self.next_seq(FileKind::Incr).max(history + 1);
         let name = with_suffix(prefix, &format!(".{seq}.incr.aof"));
-        self.files.push(AofFile { name, seq, kind: FileKind::Incr, segment: Some(id), extra: Vec::new() });
+        self.files.push(AofFile {
+            name,
+            seq,
+            kind: FileKind::Incr,
+            segment: Some(id),
+            extra: Vec::new(),
+        });
         self.files.last().expect("just pushed")
     }
 
@@ -187,54 +235,105 @@ impl Manifest {
         let mut history = Vec::new();
         let mut kept = Vec::new();
         for file in &self.files {
-            let stays = file.kind == FileKind::Incr && file.segment.is_some_and(|id| id.generation >= generation);
+            let stays = file.kind == FileKind::Incr
+                && file.segment.is_some_and(|id| id.generation >= generation);
             if stays {
                 kept.push(file.clone());
             } else {
-                history.push(AofFile { kind: FileKind::History, ..file.clone() });
+                history.push(AofFile {
+                    kind: FileKind::History,
+                    ..file.clone()
+                });
             }
         }
         let files = std::iter::once(base).chain(history).chain(kept).collect();
-        Manifest { files, run: self.run.clone() }
+        Manifest {
+            files,
+            run: self.run.clone(),
+        }
     }
 
     /// The set without its history, whose names are returned too: store this, then delete those.
     pub fn without_history(&self) -> (Manifest, Vec<OsString>) {
-        let (history, files) = self.files.iter().cloned().partition::<Vec<_>, _>(|f| f.kind == FileKind::History);
-        (Manifest { files, run: self.run.clone() }, history.into_iter().map(|file| file.name).collect())
+        let (history, files) = self
+            .files
+            .iter()
+            .cloned()
+            .partition::<Vec<_>, _>(|f| f.kind == FileKind::History);
+        (
+            Manifest {
+                files,
+                run: self.run.clone(),
+            },
+            history.into_iter().map(|file| file.name).collect(),
+        )
     }
 
     /// Replaces `<dir>/<prefix>.manifest`, durably.
     pub fn store(&self, storage: &dyn Storage, dir: &Path, prefix: &OsStr) -> Result<(), AofError> {
         let name = with_suffix(prefix, ".manifest");
-        replace_small(storage, dir, &name, &self.format()).map_err(AofError::io(&dir.join(&name), "store"))
+        replace_small(storage, dir, &name, &self.format())
+            .map_err(AofError::io(&dir.join(&name), "store"))
     }
 
     /// Reads `<parent>/<dirname>/<prefix>.manifest`; where there is none, takes over `<parent>/<prefix>`, the single
     /// append-only file of servers before Redis 7.
-    pub fn load(storage: &dyn Storage, parent: &Path, dirname: &OsStr, prefix: &OsStr) -> Result<Found, AofError> {
+    pub fn load(
+        storage: &dyn Storage,
+        parent: &Path,
+        dirname: &OsStr,
+        prefix: &OsStr,
+    ) -> Result<Found, AofError> {
         let dir = parent.join(dirname);
         let path = dir.join(with_suffix(prefix, ".manifest"));
         let old = parent.join(prefix);
-        let old_exists = storage.file_len(&old).map_err(AofError::io(&old, "look for"))?.is_some();
-        if storage.file_len(&path).map_err(AofError::io(&path, "look for"))?.is_none() {
+        let old_exists = storage
+            .file_len(&old)
+            .map_err(AofError::io(&old, "look for"))?
+            .is_some();
+        if storage
+            .file_len(&path)
+            .map_err(AofError::io(&path, "look for"))?
+            .is_none()
+        {
             if !old_exists {
                 return Ok(Found::Nothing);
             }
-            storage.create_dir(&dir).map_err(AofError::io(&dir, "create"))?;
-            storage.sync_dir(parent).map_err(AofError::io(parent, "sync"))?;
-            let base = AofFile { name: prefix.into(), seq: 1, kind: FileKind::Base, segment: None, extra: Vec::new() };
-            let manifest = Manifest { files: vec![base], run: None };
+            storage
+                .create_dir(&dir)
+                .map_err(AofError::io(&dir, "create"))?;
+            storage
+                .sync_dir(parent)
+                .map_err(AofError::io(parent, "sync"))?;
+            let base = AofFile {
+                name: prefix.into(),
+                seq: 1,
+                kind: FileKind::Base,
+                segment: None,
+                extra: Vec::new(),
+            };
+            let manifest = Manifest {
+                files: vec![base],
+                run: None,
+            };
             manifest.store(storage, &dir, prefix)?;
             move_old(storage, parent, &dir, prefix)?;
             return Ok(Found::Upgraded(manifest));
         }
-        let text = read_small(storage, &path, MANIFEST_BYTES_MAX).map_err(AofError::io(&path, "read"))?;
-        let manifest = Manifest::parse(&text)
-            .map_err(|(line, reason)| AofError::Manifest { path: path.clone(), line, reason })?;
+        let text =
+            read_small(storage, &path, MANIFEST_BYTES_MAX).map_err(AofError::io(&path, "read"))?;
+        let manifest = Manifest::parse(&text).map_err(|(line, reason)| AofError::Manifest {
+            path: path.clone(),
+            line,
+            reason,
+        })?;
         // A crash between the two steps of an upgrade leaves the manifest without the file.
-        let upgrading = manifest.files.len() == 1 && manifest.base().is_some_and(|base| base.name == prefix);
-        let moved = storage.file_len(&dir.join(prefix)).map_err(AofError::io(&dir, "look into"))?.is_some();
+        let upgrading =
+            manifest.files.len() == 1 && manifest.base().is_some_and(|base| base.name == prefix);
+        let moved = storage
+            .file_len(&dir.join(prefix))
+            .map_err(AofError::io(&dir, "look into"))?
+            .is_some();
         if upgrading && !moved && old_exists {
             move_old(storage, parent, &dir, prefix)?;
             return Ok(Found::Upgraded(manifest));
@@ -243,11 +342,20 @@ impl Manifest {
     }
 }
 
-fn move_old(storage: &dyn Storage, parent: &Path, dir: &Path, prefix: &OsStr) -> Result<(), AofError> {
+fn move_old(
+    storage: &dyn Storage,
+    parent: &Path,
+    dir: &Path,
+    prefix: &OsStr,
+) -> Result<(), AofError> {
     let old = parent.join(prefix);
-    storage.rename(&old, &dir.join(prefix)).map_err(AofError::io(&old, "move"))?;
+    storage
+        .rename(&old, &dir.join(prefix))
+        .map_err(AofError::io(&old, "move"))?;
     storage.sync_dir(dir).map_err(AofError::io(dir, "sync"))?;
-    storage.sync_dir(parent).map_err(AofError::io(parent, "sync"))
+    storage
+        .sync_dir(parent)
+        .map_err(AofError::io(parent, "sync"))
 }
 
 fn with_suffix(prefix: &OsStr, suffix: &str) -> OsString {
@@ -260,9 +368,10 @@ fn parse_run(line: &[u8]) -> Option<RunMark> {
     let text = std::str::from_utf8(line).ok()?;
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     match words[..] {
-        ["#basalt", "boot-id", boot_id, "run-id", run_id] => {
-            Some(RunMark { boot_id: boot_id.into(), run_id: run_id.into() })
-        }
+        ["#basalt", "boot-id", boot_id, "run-id", run_id] => Some(RunMark {
+            boot_id: boot_id.into(),
+            run_id: run_id.into(),
+        }),
         _ => None,
     }
 }
@@ -280,7 +389,13 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         let text = || std::str::from_utf8(value).ok();
         match key.to_ascii_lowercase().as_slice() {
             b"file" => name = Some(value.clone()),
-            b"seq" => seq = Some(text().and_then(|t| t.parse().ok()).ok_or("seq is not a number")?),
+            b"seq" => {
+                seq = Some(
+                    text()
+                        .and_then(|t| t.parse().ok())
+                        .ok_or("seq is not a number")?,
+                )
+            }
             b"type" => {
                 kind = Some(match value.as_slice() {
                     b"b" => FileKind::Base,
@@ -289,10 +404,26 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
                     _ => return Err("unknown type"),
                 })
             }
-            b"shard" => shard = Some(text().and_then(|t| t.parse().ok()).ok_or("shard is not a number")?),
-            b"of" => shard_count = Some(text().and_then(|t| t.parse().ok()).ok_or("of is not a number")?),
+            b"shard" => {
+                shard = Some(
+                    text()
+                        .and_then(|t| t.parse().ok())
+                        .ok_or("shard is not a number")?,
+                )
+            }
+            b"of" => {
+                shard_count = Some(
+                    text()
+                        .and_then(|t| t.parse().ok())
+                        .ok_or("of is not a number")?,
+                )
+            }
             b"generation" => {
-                generation = Some(text().and_then(|t| t.parse().ok()).ok_or("generation is not a number")?)
+                generation = Some(
+                    text()
+                        .and_then(|t| t.parse().ok())
+                        .ok_or("generation is not a number")?,
+                )
             }
             _ => {
                 let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -301,18 +432,30 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         }
     }
     let name = name.ok_or("no file")?;
-    if name.is_empty() || name.contains(&b'/') || name.contains(&0) || name == b"." || name == b".." {
+    if name.is_empty() || name.contains(&b'/') || name.contains(&0) || name == b"." || name == b".."
+    {
         return Err("the file name is not a plain name");
     }
     let segment = match (shard, shard_count, generation) {
-        (Some(shard), Some(shard_count), Some(generation)) => {
-            Some(SegmentId { shard: ShardIndex(shard), shard_count, generation })
-        }
+        (Some(shard), Some(shard_count), Some(generation)) => Some(SegmentId {
+            shard: ShardIndex(shard),
+            shard_count,
+            generation,
+        }),
         (None, None, None) => None,
         _ => return Err("shard, of and generation go together"),
     };
-    let (seq, kind) = (seq.filter(|&seq| seq > 0).ok_or("no seq")?, kind.ok_or("no type")?);
-    Ok(AofFile { name: OsString::from_vec(name), seq, kind, segment, extra })
+    let (seq, kind) = (
+        seq.filter(|&seq| seq > 0).ok_or("no seq")?,
+        kind.ok_or("no type")?,
+    );
+    Ok(AofFile {
+        name: OsString::from_vec(name),
+        seq,
+        kind,
+        segment,
+        extra,
+    })
 }
 
 /// Splits a line at blanks; words may be quoted as in redis.conf.
@@ -340,7 +483,10 @@ fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
                 return None;
             }
         } else {
-            let end = rest.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|b| b.is_ascii_whitespace())
+                .unwrap_or(rest.len());
             word.extend_from_slice(&rest[..end]);
             rest = &rest[end..];
         }
@@ -354,7 +500,9 @@ fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
 fn take_escape<'a>(rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (&b, after) = rest.split_first()?;
     if b == b'x' && after.len() >= 2 {
-        let hex = std::str::from_utf8(&after[..2]).ok().filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hex = std::str::from_utf8(&after[..2])
+            .ok()
+            .filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
         if let Some(byte) = hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
             word.push(byte);
             return Some(&after[2..]);
@@ -397,11 +545,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn id(shard: u16, generation: u64) -> SegmentId {
-        SegmentId { shard: ShardIndex(shard), shard_count: 2, generation }
+        SegmentId {
+            shard: ShardIndex(shard),
+            shard_count: 2,
+            generation,
+        }
     }
 
     fn names(files: &[&AofFile]) -> Vec<String> {
-        files.iter().map(|f| f.name.to_string_lossy().into_owned()).collect()
+        files
+            .iter()
+            .map(|f| f.name.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -410,8 +565,14 @@ mod tests {
             file \"a \\x41\\\".aof\" seq 4 type i startoffset 12\n# note\nfile b seq 5 type i\n";
         let manifest = Manifest::parse(text).expect("well formed");
         assert_eq!(manifest.base().map(|b| b.seq), Some(2));
-        assert_eq!(names(&manifest.incrs().collect::<Vec<_>>()), ["a A\".aof", "b"]);
-        assert_eq!(manifest.files[2].extra, [("startoffset".to_string(), "12".to_string())]);
+        assert_eq!(
+            names(&manifest.incrs().collect::<Vec<_>>()),
+            ["a A\".aof", "b"]
+        );
+        assert_eq!(
+            manifest.files[2].extra,
+            [("startoffset".to_string(), "12".to_string())]
+        );
         assert_eq!(manifest.generations().len(), 2);
         let again = Manifest::parse(&manifest.format()).expect("our own text");
         assert_eq!(again, manifest);
@@ -439,35 +600,64 @@ mod tests {
 
     #[test]
     fn generations_group_segments() {
-        let mut manifest = Manifest { run: Some(RunMark { boot_id: "b".into(), run_id: "r".into() }), ..Default::default() };
+        let mut manifest = Manifest {
+            run: Some(RunMark {
+                boot_id: "b".into(),
+                run_id: "r".into(),
+            }),
+            ..Default::default()
+        };
         let prefix = OsStr::new("appendonly.aof");
         manifest.files.push(manifest.next_base(prefix, true));
         for (shard, generation) in [(0, 1), (1, 1), (0, 2), (1, 2)] {
             manifest.add_segment(prefix, id(shard, generation));
         }
         let manifest = Manifest::parse(&manifest.format()).expect("our own text");
-        let groups: Vec<_> = manifest.generations().iter().map(|group| names(group)).collect();
-        assert_eq!(groups, [["appendonly.aof.1.incr.aof", "appendonly.aof.2.incr.aof"],
-            ["appendonly.aof.3.incr.aof", "appendonly.aof.4.incr.aof"]]);
+        let groups: Vec<_> = manifest
+            .generations()
+            .iter()
+            .map(|group| names(group))
+            .collect();
+        assert_eq!(
+            groups,
+            [
+                ["appendonly.aof.1.incr.aof", "appendonly.aof.2.incr.aof"],
+                ["appendonly.aof.3.incr.aof", "appendonly.aof.4.incr.aof"]
+            ]
+        );
         assert_eq!(manifest.generation_last(), 2);
 
         let base = manifest.next_base(prefix, false);
         assert_eq!(base.name, "appendonly.aof.2.base.aof");
-        let rewritten = Manifest::parse(&manifest.rewritten(base, 2).format()).expect("our own text");
+        let rewritten =
+            Manifest::parse(&manifest.rewritten(base, 2).format()).expect("our own text");
         let (clean, deleted) = rewritten.without_history();
         assert_eq!(deleted.len(), 3);
-        assert_eq!(names(&clean.files.iter().collect::<Vec<_>>()),
-            ["appendonly.aof.2.base.aof", "appendonly.aof.3.incr.aof", "appendonly.aof.4.incr.aof"]);
+        assert_eq!(
+            names(&clean.files.iter().collect::<Vec<_>>()),
+            [
+                "appendonly.aof.2.base.aof",
+                "appendonly.aof.3.incr.aof",
+                "appendonly.aof.4.incr.aof"
+            ]
+        );
         assert_eq!(clean.run, manifest.run);
     }
 
     #[test]
     fn single_file_of_old_is_taken_over_even_after_a_crash_halfway() {
         let disk = SimulatedStorage::new();
-        let (parent, dirname, prefix) = (Path::new("/d"), OsStr::new("appendonlydir"), OsStr::new("appendonly.aof"));
-        let load = |disk: &SimulatedStorage| Manifest::load(disk, parent, dirname, prefix).expect("loads");
+        let (parent, dirname, prefix) = (
+            Path::new("/d"),
+            OsStr::new("appendonlydir"),
+            OsStr::new("appendonly.aof"),
+        );
+        let load =
+            |disk: &SimulatedStorage| Manifest::load(disk, parent, dirname, prefix).expect("loads");
         assert!(matches!(load(&disk), Found::Nothing));
-        let file = disk.open(&parent.join(prefix), Open::Create).expect("opens");
+        let file = disk
+            .open(&parent.join(prefix), Open::Create)
+            .expect("opens");
         write_all_at(&*file, b"*1\r\n$4\r\nPING\r\n", 0).expect("writes");
         assert!(matches!(load(&disk), Found::Upgraded(_)));
         let inside = parent.join(dirname).join(prefix);

@@ -6,7 +6,11 @@
 //! The byte layout is in `docs/design/aof.md`.
 
 pub mod annotation;
+pub mod frames;
 pub mod manifest;
+pub mod recover;
+pub mod replay;
+pub mod scan;
 pub mod segment;
 
 use crate::storage::sync::SyncPolicy;
@@ -17,51 +21,112 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub enum AofError {
     /// The operating system refused.
-    Io { path: PathBuf, doing: &'static str, error: std::io::Error },
+    Io {
+        path: PathBuf,
+        doing: &'static str,
+        error: std::io::Error,
+    },
     /// The manifest is not one.
-    Manifest { path: PathBuf, line: usize, reason: String },
+    Manifest {
+        path: PathBuf,
+        line: usize,
+        reason: String,
+    },
     /// A file that the manifest names is not there.
     Missing { path: PathBuf },
     /// The bytes at `offset` are not what they should be. `lsn`: what is intact before them, where it is known.
-    Damaged { path: PathBuf, offset: u64, lsn: Option<Lsn>, reason: String },
+    Damaged {
+        path: PathBuf,
+        offset: u64,
+        lsn: Option<Lsn>,
+        reason: String,
+    },
     /// The file ends in the middle of a command, block or transaction, and cutting it was not allowed.
-    Truncated { path: PathBuf, offset: u64, lsn: Option<Lsn>, reason: String },
+    Truncated {
+        path: PathBuf,
+        offset: u64,
+        lsn: Option<Lsn>,
+        reason: String,
+    },
     /// The RDB part of a base file.
-    Rdb { path: PathBuf, error: crate::rdb::RdbError },
+    Rdb {
+        path: PathBuf,
+        error: crate::rdb::RdbError,
+    },
     /// The receiver of the commands refused one.
-    Rejected { path: PathBuf, offset: u64, reason: String },
+    Rejected {
+        path: PathBuf,
+        offset: u64,
+        reason: String,
+    },
 }
 
 impl AofError {
-    pub(crate) fn io<'a>(path: &'a std::path::Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> AofError + 'a {
-        move |error| AofError::Io { path: path.to_owned(), doing, error }
+    pub(crate) fn io<'a>(
+        path: &'a std::path::Path,
+        doing: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> AofError + 'a {
+        move |error| AofError::Io {
+            path: path.to_owned(),
+            doing,
+            error,
+        }
     }
 }
 
 impl std::fmt::Display for AofError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at = |f: &mut std::fmt::Formatter<'_>, path: &PathBuf, offset: &u64, lsn: &Option<Lsn>| {
-            write!(f, "{} at offset {offset}", path.display())?;
-            lsn.map_or(Ok(()), |lsn| write!(f, " (intact up to LSN {})", lsn.0))
-        };
+        let at =
+            |f: &mut std::fmt::Formatter<'_>, path: &PathBuf, offset: &u64, lsn: &Option<Lsn>| {
+                write!(f, "{} at offset {offset}", path.display())?;
+                lsn.map_or(Ok(()), |lsn| write!(f, " (intact up to LSN {})", lsn.0))
+            };
         match self {
             AofError::Io { path, doing, error } => write!(f, "{doing} {}: {error}", path.display()),
-            AofError::Manifest { path, line: 0, reason } => write!(f, "{}: {reason}", path.display()),
-            AofError::Manifest { path, line, reason } => write!(f, "{} line {line}: {reason}", path.display()),
-            AofError::Missing { path } => write!(f, "{} is named by the manifest and does not exist", path.display()),
-            AofError::Damaged { path, offset, lsn, reason } => {
+            AofError::Manifest {
+                path,
+                line: 0,
+                reason,
+            } => write!(f, "{}: {reason}", path.display()),
+            AofError::Manifest { path, line, reason } => {
+                write!(f, "{} line {line}: {reason}", path.display())
+            }
+            AofError::Missing { path } => write!(
+                f,
+                "{} is named by the manifest and does not exist",
+                path.display()
+            ),
+            AofError::Damaged {
+                path,
+                offset,
+                lsn,
+                reason,
+            } => {
                 f.write_str("damaged append-only file ")?;
                 at(f, path, offset, lsn)?;
                 write!(f, ": {reason}")
             }
-            AofError::Truncated { path, offset, lsn, reason } => {
+            AofError::Truncated {
+                path,
+                offset,
+                lsn,
+                reason,
+            } => {
                 f.write_str("unexpected end of append-only file ")?;
                 at(f, path, offset, lsn)?;
                 write!(f, ": {reason}")
             }
             AofError::Rdb { path, error } => write!(f, "{}: {error}", path.display()),
-            AofError::Rejected { path, offset, reason } => {
-                write!(f, "command at offset {offset} of {}: {reason}", path.display())
+            AofError::Rejected {
+                path,
+                offset,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "command at offset {offset} of {}: {reason}",
+                    path.display()
+                )
             }
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentEnd {
     pub id: SegmentId,
-    /// Behind the last seal that counts.
+    /// Behind the last seal that counts; 0: not even the head does.
     pub sealed_len: u64,
     pub lsn: Lsn,
     pub crc: u64,
@@ -38,22 +38,50 @@ pub struct SegmentWriter {
 
 impl SegmentWriter {
     /// Creates (or empties) the file and writes its head. Durable only after datasync of the file and of its directory.
-    pub fn create(storage: &dyn Storage, path: &Path, id: SegmentId, lsn: Lsn) -> Result<Self, AofError> {
-        let file = storage.open(path, Open::Append).map_err(AofError::io(path, "create"))?;
+    pub fn create(
+        storage: &dyn Storage,
+        path: &Path,
+        id: SegmentId,
+        lsn: Lsn,
+    ) -> Result<Self, AofError> {
+        let file = storage
+            .open(path, Open::Append)
+            .map_err(AofError::io(path, "create"))?;
         file.truncate(0).map_err(AofError::io(path, "empty"))?;
         let mut head = Vec::with_capacity(128);
         let crc = put_head(&mut head, id, lsn);
-        let mut writer = SegmentWriter { path: path.to_owned(), file, id, len: 0, lsn, crc, torn: false };
-        writer.write(&head).map_err(AofError::io(path, "write the head of"))?;
+        let mut writer = SegmentWriter {
+            path: path.to_owned(),
+            file,
+            id,
+            len: 0,
+            lsn,
+            crc,
+            torn: false,
+        };
+        writer
+            .write(&head)
+            .map_err(AofError::io(path, "write the head of"))?;
         Ok(writer)
     }
 
     /// Goes on behind what a scan found to count: cuts what does not, seals what has no seal yet.
-    pub fn resume(storage: &dyn Storage, path: &Path, end: &SegmentEnd, stamp: Stamp) -> Result<Self, AofError> {
-        let file = storage.open(path, Open::Append).map_err(AofError::io(path, "open"))?;
+    pub fn resume(
+        storage: &dyn Storage,
+        path: &Path,
+        end: &SegmentEnd,
+        stamp: Stamp,
+    ) -> Result<Self, AofError> {
+        if end.sealed_len == 0 {
+            return Self::create(storage, path, end.id, end.lsn);
+        }
+        let file = storage
+            .open(path, Open::Append)
+            .map_err(AofError::io(path, "open"))?;
         let len = file.len().map_err(AofError::io(path, "measure"))?;
         if len > end.kept_len {
-            file.truncate(end.kept_len).map_err(AofError::io(path, "truncate"))?;
+            file.truncate(end.kept_len)
+                .map_err(AofError::io(path, "truncate"))?;
             file.datasync().map_err(AofError::io(path, "sync"))?;
         }
         let mut writer = SegmentWriter {
@@ -66,7 +94,9 @@ impl SegmentWriter {
             torn: false,
         };
         if end.kept_len > end.sealed_len {
-            writer.seal_unsealed(end, stamp).map_err(AofError::io(path, "seal"))?;
+            writer
+                .seal_unsealed(end, stamp)
+                .map_err(AofError::io(path, "seal"))?;
         }
         Ok(writer)
     }
@@ -99,7 +129,9 @@ impl SegmentWriter {
     /// of that undoing makes every later append fail. An empty block writes a seal alone: it marks a new epoch.
     pub fn append(&mut self, block: &mut Vec<u8>, stamp: Stamp) -> io::Result<Lsn> {
         if self.torn {
-            return Err(io::Error::other("an earlier failed append could not be undone"));
+            return Err(io::Error::other(
+                "an earlier failed append could not be undone",
+            ));
         }
         let block_len = block.len();
         let lsn = Lsn(self.lsn.0 + block_len as u64);

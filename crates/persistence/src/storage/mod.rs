@@ -102,7 +102,10 @@ pub fn read_small(storage: &dyn Storage, path: &Path, len_max: u64) -> io::Resul
     let file = storage.open(path, Open::Read)?;
     let len = file.len()?;
     if len > len_max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too long to be what it should be"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file is too long to be what it should be",
+        ));
     }
     let mut bytes = vec![0; len as usize];
     let read = read_full_at(&*file, &mut bytes, 0)?;
@@ -111,7 +114,12 @@ pub fn read_small(storage: &dyn Storage, path: &Path, len_max: u64) -> io::Resul
 }
 
 /// Replaces the file `dir/name` as one step: a temporary file beside it, datasync, rename, directory sync.
-pub fn replace_small(storage: &dyn Storage, dir: &Path, name: &std::ffi::OsStr, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_small(
+    storage: &dyn Storage,
+    dir: &Path,
+    name: &std::ffi::OsStr,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut temp_name = OsString::from("temp-");
     temp_name.push(name);
     let temp = dir.join(temp_name);

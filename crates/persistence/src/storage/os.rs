@@ -43,7 +43,11 @@ impl Storage for OsStorage {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         File::open(path)?.sync_all()
     }
 
@@ -64,7 +68,9 @@ impl Storage for OsStorage {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+        std::fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
     }
 }
 

@@ -40,7 +40,9 @@ struct SimulatedFile {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl SimulatedStorage {
@@ -96,9 +98,19 @@ impl SimulatedStorage {
                     bytes[len - zeroed..].fill(0);
                 }
             }
-            names.insert(path.clone(), Arc::new(Mutex::new(Contents { live: bytes.clone(), durable: bytes })));
+            names.insert(
+                path.clone(),
+                Arc::new(Mutex::new(Contents {
+                    live: bytes.clone(),
+                    durable: bytes,
+                })),
+            );
         }
-        let fresh = Disk { names_durable: names.clone(), names, ..Disk::default() };
+        let fresh = Disk {
+            names_durable: names.clone(),
+            names,
+            ..Disk::default()
+        };
         SimulatedStorage(Arc::new(Mutex::new(fresh)))
     }
 }
@@ -120,7 +132,10 @@ impl Storage for SimulatedStorage {
             }
         };
         drop(disk);
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), node }))
+        Ok(Arc::new(SimulatedFile {
+            disk: self.clone(),
+            node,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -131,12 +146,20 @@ impl Storage for SimulatedStorage {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        locked(&self.0).names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        locked(&self.0)
+            .names
+            .remove(path)
+            .map(|_| ())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = locked(&self.0);
-        let Disk { names, names_durable, .. } = &mut *disk;
+        let Disk {
+            names,
+            names_durable,
+            ..
+        } = &mut *disk;
         names_durable.retain(|name, _| name.parent() != Some(path));
         for (name, node) in names.iter().filter(|(name, _)| name.parent() == Some(path)) {
             names_durable.insert(name.clone(), node.clone());
@@ -156,14 +179,18 @@ impl Storage for SimulatedStorage {
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let disk = locked(&self.0);
         let inside = disk.names.keys().filter(|name| name.parent() == Some(dir));
-        Ok(inside.filter_map(|name| name.file_name().map(OsString::from)).collect())
+        Ok(inside
+            .filter_map(|name| name.file_name().map(OsString::from))
+            .collect())
     }
 }
 
 impl SimulatedFile {
     fn take_space(&self, wanted: usize) -> io::Result<usize> {
         let mut disk = locked(&self.disk.0);
-        let Some(left) = disk.space_left else { return Ok(wanted) };
+        let Some(left) = disk.space_left else {
+            return Ok(wanted);
+        };
         let granted = (wanted as u64).min(left);
         if granted == 0 && wanted > 0 {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));

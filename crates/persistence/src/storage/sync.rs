@@ -97,7 +97,9 @@ pub(super) struct Shared {
 }
 
 fn locked(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
-    files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    files
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The service. Dropping it stops the drivers after the datasync they are in.
@@ -127,7 +129,10 @@ impl SyncService {
             state: AtomicU32::new(PARKED),
             began_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
-            files: Mutex::new(Files { current: None, retired: Vec::with_capacity(RETIRED_MAX) }),
+            files: Mutex::new(Files {
+                current: None,
+                retired: Vec::with_capacity(RETIRED_MAX),
+            }),
             thread: OnceLock::new(),
         };
         let shared = Arc::new(Shared {
@@ -147,7 +152,11 @@ impl SyncService {
                 .map(|index| start_thread(shared.clone(), index))
                 .collect::<io::Result<Vec<_>>>()?,
         };
-        Ok(SyncService { shared, backend, threads })
+        Ok(SyncService {
+            shared,
+            backend,
+            threads,
+        })
     }
 
     pub fn backend(&self) -> SyncBackend {
@@ -227,7 +236,12 @@ impl SyncService {
     pub fn running_for(&self, segment: ShardIndex) -> Option<Duration> {
         match self.slot(segment).began_ms.load(Acquire) {
             0 => None,
-            began => Some(self.shared.epoch.elapsed().saturating_sub(Duration::from_millis(began - 1))),
+            began => Some(
+                self.shared
+                    .epoch
+                    .elapsed()
+                    .saturating_sub(Duration::from_millis(began - 1)),
+            ),
         }
     }
 
@@ -354,10 +368,18 @@ impl Slot {
     fn begin(&self) -> Option<Turn> {
         let files = locked(&self.files);
         if let Some(file) = files.retired.first() {
-            return Some(Turn { file: file.clone(), upto: 0, retired: true });
+            return Some(Turn {
+                file: file.clone(),
+                upto: 0,
+                retired: true,
+            });
         }
         let upto = self.written.load(SeqCst);
-        files.current.clone().map(|file| Turn { file, upto, retired: false })
+        files.current.clone().map(|file| Turn {
+            file,
+            upto,
+            retired: false,
+        })
     }
 
     fn end(&self, turn: Turn, result: io::Result<()>) {
@@ -370,7 +392,9 @@ impl Slot {
             Ok(()) => {
                 self.durable.fetch_max(turn.upto, SeqCst);
             }
-            Err(e) => self.errno.store(e.raw_os_error().unwrap_or(libc::EIO), SeqCst),
+            Err(e) => self
+                .errno
+                .store(e.raw_os_error().unwrap_or(libc::EIO), SeqCst),
         }
     }
 }
@@ -394,7 +418,8 @@ impl Shared {
 
     /// Whether the clock alone may start a datasync.
     pub(super) fn timer_runs(&self) -> bool {
-        SyncPolicy::from_u8(self.policy.load(SeqCst)) == SyncPolicy::EverySecond && !self.suspended.load(SeqCst)
+        SyncPolicy::from_u8(self.policy.load(SeqCst)) == SyncPolicy::EverySecond
+            && !self.suspended.load(SeqCst)
     }
 
     pub(super) fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
@@ -409,7 +434,9 @@ impl Shared {
     }
 
     pub(super) fn set_state(&self, index: usize, running: bool) {
-        self.slots[index].state.store(if running { RUNNING } else { PARKED }, SeqCst);
+        self.slots[index]
+            .state
+            .store(if running { RUNNING } else { PARKED }, SeqCst);
     }
 
     /// The first instant at or after `now` that is this segment's own moment of the second.
@@ -431,7 +458,8 @@ impl Shared {
             slot.requested.store(slot.durable.load(SeqCst), SeqCst);
             return None;
         }
-        slot.began_ms.store(self.epoch.elapsed().as_millis() as u64 + 1, Release);
+        slot.began_ms
+            .store(self.epoch.elapsed().as_millis() as u64 + 1, Release);
         turn
     }
 
@@ -444,7 +472,9 @@ impl Shared {
 
     /// A datasync on this thread. During the call itself the slot says so: a fork may happen.
     fn sync_blocking(&self, index: usize) -> bool {
-        let Some(turn) = self.begin(index) else { return false };
+        let Some(turn) = self.begin(index) else {
+            return false;
+        };
         let slot = &self.slots[index];
         slot.state.store(SYNCING, SeqCst);
         let result = turn.file.datasync();
@@ -471,7 +501,11 @@ impl Shared {
                 let timer = self.timer_runs();
                 let now = Instant::now();
                 if slot.has_wish(timer && now >= tick) && self.sync_blocking(index) {
-                    tick = if now >= tick { self.next_tick(index, Instant::now()) } else { tick };
+                    tick = if now >= tick {
+                        self.next_tick(index, Instant::now())
+                    } else {
+                        tick
+                    };
                     continue;
                 }
                 if now >= tick {
@@ -491,11 +525,16 @@ impl Shared {
 }
 
 fn start_thread(shared: Arc<Shared>, index: usize) -> io::Result<JoinHandle<()>> {
-    let handle = std::thread::Builder::new().name(format!("aof-sync-{index}")).spawn({
-        let shared = shared.clone();
-        move || shared.run_thread(index)
-    })?;
-    shared.slots[index].thread.set(handle.thread().clone()).expect("each slot gets one thread");
+    let handle = std::thread::Builder::new()
+        .name(format!("aof-sync-{index}"))
+        .spawn({
+            let shared = shared.clone();
+            move || shared.run_thread(index)
+        })?;
+    shared.slots[index]
+        .thread
+        .set(handle.thread().clone())
+        .expect("each slot gets one thread");
     shared.slots[index].thread.get().expect("just set").unpark();
     Ok(handle)
 }

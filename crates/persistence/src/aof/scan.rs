@@ -1,0 +1,398 @@
+//! Checking a file of the append-only set without running its commands.
+//!
+//! A scan passes over all frames and verifies each seal. It ends at the first byte that is not as it should be, and says
+//! whether anything intact follows: then the middle is damaged, and no prefix may be taken for the whole. What lies behind
+//! the last seal and is well formed is told apart by its first command: stock servers, which write no seals, begin with
+//! SELECT when they go on with a file; a block of ours that lost its end was never acknowledged.
+
+use super::annotation::{self, chained, Annotation, LINE_LEN_MAX};
+use super::frames::{Frame, FrameError, FrameReader};
+use super::segment::SegmentEnd;
+use super::{AofError, SegmentId};
+use crate::storage::sync::SyncPolicy;
+use crate::storage::{read_full_at, FileReader, StorageFile};
+use keyspace::{Lsn, ShardIndex};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The last seal of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochMark {
+    pub epoch: u64,
+    /// Behind the seal.
+    pub sealed_len: u64,
+}
+
+/// A transaction over several shards, found complete in this file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionMark {
+    pub id: u64,
+    pub participants: Vec<ShardIndex>,
+    /// Where its annotation begins, and where its EXEC ends.
+    pub begin: u64,
+    pub end: u64,
+}
+
+/// What is wrong behind the intact part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// Behind the last thing that counts; the reason names the byte.
+    pub offset: u64,
+    pub reason: String,
+    pub kind: FlawKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlawKind {
+    /// The file just ends: within a frame, a transaction or a block.
+    CutShort,
+    /// The last block has its seal, and does not match it; or what follows the last seal is no frame.
+    TailDamaged,
+    /// Something intact follows.
+    MiddleDamaged,
+}
+
+#[derive(Debug)]
+pub struct SegmentScan {
+    /// Absent in files of stock servers.
+    pub head: Option<(SegmentId, Lsn)>,
+    pub file_len: u64,
+    /// Behind the head.
+    pub head_len: u64,
+    /// Behind the last good seal (or the head); 0 if there is none.
+    pub sealed_len: u64,
+    pub lsn: Lsn,
+    pub crc: u64,
+    /// Behind the last thing that counts: `sealed_len`, or further where a stock server went on without seals.
+    pub kept_len: u64,
+    pub epochs: Vec<EpochMark>,
+    /// Behind the last seal written under `appendfsync always`: what was promised to survive anything.
+    pub promised_len: u64,
+    pub transactions: Vec<TransactionMark>,
+    pub commands: u64,
+    pub flaw: Option<Flaw>,
+}
+
+impl SegmentScan {
+    /// What a writer needs to go on, for a file with a head.
+    pub fn end(&self) -> Option<SegmentEnd> {
+        let (id, _) = self.head?;
+        let (sealed_len, lsn, crc, kept_len) = (self.sealed_len, self.lsn, self.crc, self.kept_len);
+        Some(SegmentEnd {
+            id,
+            sealed_len,
+            lsn,
+            crc,
+            kept_len,
+        })
+    }
+}
+
+struct Scan {
+    reader: FrameReader<FileReader>,
+    out: SegmentScan,
+    /// The open transaction: its annotation, if it has one, and where it begins.
+    multi: Option<(Option<annotation::Transaction>, u64)>,
+    annotated: Option<(annotation::Transaction, u64)>,
+    /// The first frame behind the last seal is a SELECT as stock servers write it.
+    unsealed_is_foreign: Option<bool>,
+}
+
+/// Scans a file from `from` (0, or behind its RDB preamble) to `end` (its length, or where it was cut).
+pub fn scan_segment(
+    file: Arc<dyn StorageFile>,
+    path: &Path,
+    from: u64,
+    end: u64,
+) -> Result<SegmentScan, AofError> {
+    let reader = FrameReader::new(
+        FileReader::new(file.clone(), from, end),
+        from,
+        end.saturating_sub(from),
+    );
+    let out = SegmentScan {
+        head: None,
+        file_len: end,
+        head_len: 0,
+        sealed_len: 0,
+        lsn: Lsn(0),
+        crc: 0,
+        kept_len: from,
+        epochs: Vec::new(),
+        promised_len: 0,
+        transactions: Vec::new(),
+        commands: 0,
+        flaw: None,
+    };
+    let mut scan = Scan {
+        reader,
+        out,
+        multi: None,
+        annotated: None,
+        unsealed_is_foreign: None,
+    };
+    let stopped = scan.run().map_err(AofError::io(path, "read"))?;
+    scan.finish(stopped, &*file)
+        .map_err(AofError::io(path, "read"))?;
+    Ok(scan.out)
+}
+
+/// Why a run over the frames ended before the end of the file.
+struct Stopped {
+    reason: String,
+    cut_short: bool,
+    /// A seal was there and did not match.
+    at_seal: bool,
+}
+
+impl Scan {
+    fn run(&mut self) -> std::io::Result<Option<Stopped>> {
+        let stop = |reason: &str, cut_short| {
+            Some(Stopped {
+                reason: reason.into(),
+                cut_short,
+                at_seal: false,
+            })
+        };
+        loop {
+            match self.reader.next() {
+                Ok(Some(Frame::Command)) => {
+                    if let Err(reason) = self.command() {
+                        return Ok(stop(reason, false));
+                    }
+                }
+                Ok(Some(Frame::Comment)) => {
+                    if let Err(stopped) = self.comment() {
+                        return Ok(Some(stopped));
+                    }
+                }
+                Ok(None) if self.multi.is_some() => return Ok(stop("MULTI without EXEC", true)),
+                Ok(None) => return Ok(None),
+                Err(FrameError::Incomplete) => return Ok(stop("it ends within a command", true)),
+                Err(FrameError::Malformed(reason)) => return Ok(stop(reason, false)),
+                Err(FrameError::Io(e)) => return Err(e),
+            }
+        }
+    }
+
+    fn command(&mut self) -> Result<(), &'static str> {
+        let reader = &self.reader;
+        let name = reader.argument(0);
+        if self.unsealed_is_foreign.is_none() {
+            self.unsealed_is_foreign = Some(name == b"SELECT");
+        }
+        if name.eq_ignore_ascii_case(b"MULTI") {
+            if self.multi.is_some() {
+                return Err("MULTI within MULTI");
+            }
+            let (transaction, begin) = match self.annotated.take() {
+                Some((transaction, begin)) => (Some(transaction), begin),
+                None => (None, reader.offset()),
+            };
+            self.multi = Some((transaction, begin));
+        } else if name.eq_ignore_ascii_case(b"EXEC") {
+            let (transaction, begin) = self.multi.take().ok_or("EXEC without MULTI")?;
+            if let Some(annotation::Transaction { id, participants }) = transaction {
+                let end = reader.end_offset();
+                self.out.transactions.push(TransactionMark {
+                    id,
+                    participants,
+                    begin,
+                    end,
+                });
+            }
+        } else {
+            self.out.commands += 1;
+        }
+        self.annotated = None;
+        if self.multi.is_none()
+            && (self.out.head.is_none() || self.unsealed_is_foreign == Some(true))
+        {
+            self.out.kept_len = self.reader.end_offset();
+        }
+        Ok(())
+    }
+
+    fn comment(&mut self) -> Result<(), Stopped> {
+        let bad = |reason: &str, at_seal| Stopped {
+            reason: reason.into(),
+            cut_short: false,
+            at_seal,
+        };
+        let (line, offset) = (self.reader.line(), self.reader.offset());
+        match annotation::parse(line).map_err(|reason| bad(reason, line.starts_with(b"#SEAL")))? {
+            Annotation::Other | Annotation::Timestamp(_) => {}
+            Annotation::Transaction(transaction) => self.annotated = Some((transaction, offset)),
+            Annotation::Head { id, lsn, crc } => {
+                if offset != 0 {
+                    return Err(bad("a head that is not the first line", false));
+                }
+                if self
+                    .reader
+                    .digest_with(line_len_without_crc(self.reader.line()))
+                    != crc
+                {
+                    return Err(bad("the head does not match its checksum", true));
+                }
+                self.out.head = Some((id, lsn));
+                self.sealed(lsn, crc);
+                self.out.head_len = self.out.sealed_len;
+            }
+            Annotation::Seal {
+                block_len,
+                lsn,
+                stamp,
+                crc,
+            } => {
+                if self.out.head.is_none() {
+                    return Err(bad("a seal in a file without head", false));
+                }
+                if self.multi.is_some() {
+                    return Err(bad("a seal within a transaction", true));
+                }
+                let matches = offset - self.out.sealed_len == block_len
+                    && self.out.lsn.0.checked_add(block_len) == Some(lsn.0)
+                    && self
+                        .reader
+                        .digest_with(line_len_without_crc(self.reader.line()))
+                        == crc;
+                if !matches {
+                    return Err(bad("the block does not match its seal", true));
+                }
+                self.sealed(lsn, crc);
+                let sealed_len = self.out.sealed_len;
+                if stamp.policy == SyncPolicy::Always {
+                    self.out.promised_len = sealed_len;
+                }
+                match self.out.epochs.last_mut() {
+                    Some(last) if last.epoch == stamp.epoch => last.sealed_len = sealed_len,
+                    _ => self.out.epochs.push(EpochMark {
+                        epoch: stamp.epoch,
+                        sealed_len,
+                    }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, lsn: Lsn, crc: u64) {
+        let end = self.reader.end_offset();
+        (self.out.sealed_len, self.out.kept_len) = (end, end);
+        (self.out.lsn, self.out.crc) = (lsn, crc);
+        self.unsealed_is_foreign = None;
+        self.reader.restart_digest(chained(crc));
+    }
+
+    fn finish(&mut self, stopped: Option<Stopped>, file: &dyn StorageFile) -> std::io::Result<()> {
+        let out = &mut self.out;
+        // A file of ours without SELECT behind its last seal lost the end of a block.
+        let block_open = out.head.is_some() && out.kept_len < out.file_len;
+        let stopped = match stopped {
+            Some(stopped) => stopped,
+            None if block_open => Stopped {
+                reason: "the last block has no seal".into(),
+                cut_short: true,
+                at_seal: false,
+            },
+            None => return Ok(()),
+        };
+        let kept = out.kept_len;
+        out.transactions
+            .retain(|transaction| transaction.end <= kept);
+        let kind = if intact_follows(file, self.reader.offset(), out.file_len)? {
+            FlawKind::MiddleDamaged
+        } else if stopped.cut_short && !stopped.at_seal {
+            FlawKind::CutShort
+        } else {
+            FlawKind::TailDamaged
+        };
+        let reason = format!("{} (byte {})", stopped.reason, self.reader.end_offset());
+        out.flaw = Some(Flaw {
+            offset: kept,
+            reason,
+            kind,
+        });
+        Ok(())
+    }
+}
+
+/// Bytes of a sealing line before its checksum.
+fn line_len_without_crc(line: &[u8]) -> usize {
+    line.len().saturating_sub(16)
+}
+
+/// Whether a block that matches its seal lies anywhere behind `from`: two seals, the second of which fits the first.
+fn intact_follows(file: &dyn StorageFile, from: u64, end: u64) -> std::io::Result<bool> {
+    const WINDOW_BYTES: usize = 1 << 20;
+    let mut window = vec![0; WINDOW_BYTES + LINE_LEN_MAX];
+    let mut previous: Option<(u64, u64)> = None;
+    let mut at = from;
+    while at < end {
+        let want = window.len().min((end - at) as usize);
+        let got = read_full_at(file, &mut window[..want], at)?;
+        if got == 0 {
+            return Ok(false);
+        }
+        let bytes = &window[..got];
+        let searched = got.min(WINDOW_BYTES);
+        let mut i = 0;
+        while let Some(found) = bytes[i..]
+            .windows(7)
+            .position(|w| w == b"\n#SEAL ")
+            .map(|p| p + i)
+        {
+            if found >= searched {
+                break;
+            }
+            i = found + 1;
+            let rest = &bytes[i..];
+            let Some(line_end) = rest.iter().take(LINE_LEN_MAX).position(|&b| b == b'\n') else {
+                continue;
+            };
+            let line = rest[..line_end]
+                .strip_suffix(b"\r")
+                .unwrap_or(&rest[..line_end]);
+            let Ok(Annotation::Seal { block_len, crc, .. }) = annotation::parse(line) else {
+                continue;
+            };
+            let begin = at + i as u64;
+            if let Some((previous_end, previous_crc)) = previous {
+                if begin.checked_sub(previous_end) == Some(block_len)
+                    && block_digest(
+                        file,
+                        previous_crc,
+                        previous_end,
+                        begin + line_len_without_crc(line) as u64,
+                    )? == crc
+                {
+                    return Ok(true);
+                }
+            }
+            previous = Some((begin + line_end as u64 + 1, crc));
+        }
+        at += searched as u64;
+    }
+    Ok(false)
+}
+
+fn block_digest(
+    file: &dyn StorageFile,
+    previous_crc: u64,
+    from: u64,
+    to: u64,
+) -> std::io::Result<u64> {
+    let mut digest = chained(previous_crc);
+    let mut buffer = vec![0; 1 << 16];
+    let mut at = from;
+    while at < to {
+        let want = buffer.len().min((to - at) as usize);
+        let got = read_full_at(file, &mut buffer[..want], at)?;
+        if got == 0 {
+            break;
+        }
+        digest.update(&buffer[..got]);
+        at += got as u64;
+    }
+    Ok(digest.value())
+}

@@ -1,0 +1,303 @@
+//! A whole keyspace into a file, by one writer thread per core: as RDB, or as the commands that rebuild it.
+//!
+//! ```text
+//! magic | AUX ... | SELECTDB, RESIZEDB ... | chunk | chunk | ... | AUX chunk index | AUX pointer to it | EOF | checksum
+//! chunk: SELECTDB | record | record | ... | AUX padding
+//! ```
+//! Runs in a forked child, or in the server while it holds all batons. It takes shards one after another from a counter,
+//! so that a thread writes a shard whole. It reads no locale, writes no log, and frees nothing that it did not allocate.
+
+use super::encode::{Encoder, Sink, Stop};
+use super::format::*;
+use super::load::put_index;
+use crate::chunks::{ChunkFile, ChunkSink, ChunkWriter, Padding, Written};
+use crate::progress::Progress;
+use crate::storage::{write_all_at, Open, Storage};
+use crate::{commands, crc};
+use keyspace::{DbIndex, UnixMillis, ValueRef};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::Mutex;
+
+/// What [`SnapshotSource::for_each_key`] calls for each key.
+pub type OnKey<'a> =
+    dyn FnMut(DbIndex, &[u8], Option<UnixMillis>, ValueRef<'_>) -> io::Result<()> + 'a;
+
+/// A keyspace that does not change while it is written.
+pub trait SnapshotSource: Sync {
+    fn shard_count(&self) -> usize;
+    /// All keys of a shard, best one database after another. An error of `on_key` ends it and is returned.
+    fn for_each_key(&self, shard: usize, on_key: &mut OnKey<'_>) -> io::Result<()>;
+    /// Database, keys, keys that expire; databases without keys may be left out.
+    fn db_sizes(&self) -> Vec<(DbIndex, u64, u64)>;
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotOptions {
+    /// `rdbcompression`.
+    pub compress: bool,
+    /// `rdbchecksum`.
+    pub checksum: bool,
+    /// Writer threads, at least one.
+    pub threads: usize,
+    /// Past the page cache where that is possible.
+    pub direct_io: bool,
+    /// The snapshot is the base of an append-only file.
+    pub aof_base: bool,
+    /// For the AUX field `ctime`.
+    pub unix_seconds: i64,
+    /// For the AUX field `used-mem`.
+    pub used_memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotStats {
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct SnapshotError {
+    pub path: PathBuf,
+    pub doing: &'static str,
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.doing, self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+/// The version of Redis that our AUX field names: the one whose behaviour is followed.
+const REDIS_VERSION: &[u8] = b"7.4.0";
+
+struct AuxPadding;
+
+impl Padding for AuxPadding {
+    fn padding_for(&self, len: u64) -> u64 {
+        padding_for(len, crate::chunks::BLOCK_BYTES)
+    }
+
+    fn put(&self, out: &mut Vec<u8>, bytes: u64) {
+        put_padding(out, bytes);
+    }
+}
+
+/// Writes `temp`, makes it durable and renames it to `target`. On an error `temp` is removed and `target` is as before.
+pub fn write_rdb(
+    storage: &dyn Storage,
+    temp: &Path,
+    target: &Path,
+    source: &dyn SnapshotSource,
+    options: &SnapshotOptions,
+    progress: &Progress,
+) -> Result<SnapshotStats, SnapshotError> {
+    replace(storage, temp, target, || {
+        let (file, head) = ChunkFile::create(
+            storage,
+            temp,
+            options.direct_io,
+            &rdb_head(source, options),
+            &AuxPadding,
+            progress,
+        )?;
+        let mut chunks = write_chunks(&file, source, options, false)?;
+        chunks.sort_unstable_by_key(|chunk| chunk.offset);
+        let end = file.end();
+        drop(file);
+        let mut footer = Vec::new();
+        put_index(&mut footer, end, &chunks);
+        let mut checksum = crc::jones(&head);
+        for chunk in &chunks {
+            checksum = crc::jones_combine(checksum, chunk.crc, chunk.len);
+        }
+        checksum = crc::jones_combine(checksum, crc::jones(&footer), footer.len() as u64);
+        let checksum = if options.checksum { checksum } else { 0 };
+        footer.extend_from_slice(&checksum.to_le_bytes());
+        // Not with the flag of the chunks: the end of the file is no whole block.
+        let file = storage.open(temp, Open::Write)?;
+        write_all_at(&*file, &footer, end)?;
+        file.datasync()?;
+        Ok(SnapshotStats {
+            keys: chunks.iter().map(|chunk| chunk.keys).sum(),
+            bytes: end + footer.len() as u64,
+        })
+    })
+}
+
+/// As [`write_rdb`], but as commands: the base of an append-only file without RDB preamble.
+pub fn write_commands(
+    storage: &dyn Storage,
+    temp: &Path,
+    target: &Path,
+    source: &dyn SnapshotSource,
+    options: &SnapshotOptions,
+    progress: &Progress,
+) -> Result<SnapshotStats, SnapshotError> {
+    replace(storage, temp, target, || {
+        let head = commands::HEAD;
+        let (file, _) = ChunkFile::create(
+            storage,
+            temp,
+            options.direct_io,
+            head,
+            &commands::CommentPadding,
+            progress,
+        )?;
+        let chunks = write_chunks(&file, source, options, true)?;
+        let bytes = file.end();
+        drop(file);
+        storage.open(temp, Open::Write)?.datasync()?;
+        Ok(SnapshotStats {
+            keys: chunks.iter().map(|chunk| chunk.keys).sum(),
+            bytes,
+        })
+    })
+}
+
+fn replace(
+    storage: &dyn Storage,
+    temp: &Path,
+    target: &Path,
+    write: impl FnOnce() -> io::Result<SnapshotStats>,
+) -> Result<SnapshotStats, SnapshotError> {
+    let fail = |path: &Path, doing| {
+        let path = path.to_owned();
+        move |error| SnapshotError { path, doing, error }
+    };
+    let written = write().inspect_err(|_| {
+        // The error that led here is the one to report.
+        let _ = storage.remove(temp);
+    });
+    let stats = written.map_err(fail(temp, "write"))?;
+    storage
+        .rename(temp, target)
+        .map_err(fail(target, "rename to"))?;
+    let dir = target.parent().unwrap_or(Path::new("."));
+    storage.sync_dir(dir).map_err(fail(dir, "sync"))?;
+    Ok(stats)
+}
+
+fn rdb_head(source: &dyn SnapshotSource, options: &SnapshotOptions) -> Vec<u8> {
+    let mut head = format!("REDIS{VERSION_WRITTEN:04}").into_bytes();
+    let mut aux = |key: &[u8], value: &[u8]| {
+        head.push(OP_AUX);
+        put_raw_string(&mut head, key);
+        let number = datatypes::number::parse_i64(value).and_then(encoded_int);
+        match number {
+            Some((bytes, n)) => head.extend_from_slice(&bytes[..n]),
+            None => put_raw_string(&mut head, value),
+        }
+    };
+    aux(b"redis-ver", REDIS_VERSION);
+    aux(
+        b"redis-bits",
+        if cfg!(target_pointer_width = "64") {
+            b"64"
+        } else {
+            b"32"
+        },
+    );
+    aux(b"ctime", options.unix_seconds.to_string().as_bytes());
+    aux(b"used-mem", options.used_memory.to_string().as_bytes());
+    aux(b"aof-base", if options.aof_base { b"1" } else { b"0" });
+    for (db, keys, expiring) in source.db_sizes() {
+        if keys > 0 {
+            put_select(&mut head, db);
+            head.push(OP_RESIZE_DB);
+            put_length(&mut head, keys);
+            put_length(&mut head, expiring);
+        }
+    }
+    head
+}
+
+fn put_select(out: &mut Vec<u8>, db: DbIndex) {
+    out.push(OP_SELECT_DB);
+    put_length(out, u64::from(db.0));
+}
+
+/// Runs the writer threads; the calling thread is one of them.
+fn write_chunks(
+    file: &ChunkFile<'_>,
+    source: &dyn SnapshotSource,
+    options: &SnapshotOptions,
+    as_commands: bool,
+) -> io::Result<Vec<Written>> {
+    let next_shard = AtomicUsize::new(0);
+    let outcome: Mutex<io::Result<Vec<Written>>> = Mutex::new(Ok(Vec::new()));
+    let work = || {
+        let result = write_shards(file, source, options, as_commands, &next_shard);
+        if result.is_err() {
+            file.fail();
+        }
+        let mut outcome = outcome
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        match (&mut *outcome, result) {
+            (Ok(all), Ok(written)) => all.extend(written),
+            // The first error is the cause of the others.
+            (Err(_), _) => {}
+            (slot, Err(e)) => *slot = Err(e),
+        }
+    };
+    std::thread::scope(|scope| -> io::Result<()> {
+        for _ in 1..options.threads.clamp(1, source.shard_count().max(1)) {
+            std::thread::Builder::new().spawn_scoped(scope, work)?;
+        }
+        work();
+        Ok(())
+    })?;
+    outcome
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn write_shards(
+    file: &ChunkFile<'_>,
+    source: &dyn SnapshotSource,
+    options: &SnapshotOptions,
+    as_commands: bool,
+    next_shard: &AtomicUsize,
+) -> io::Result<Vec<Written>> {
+    let mut writer = ChunkWriter::new(file);
+    let mut encoder = Encoder::new(options.compress);
+    loop {
+        let shard = next_shard.fetch_add(1, SeqCst);
+        if shard >= source.shard_count() {
+            writer.flush()?;
+            return Ok(writer.written);
+        }
+        writer.set_shard(shard as u32)?;
+        let mut db_selected = None;
+        source.for_each_key(shard, &mut |db, key, expire_at, value| {
+            let reselect = db_selected != Some(db);
+            db_selected = Some(db);
+            writer.record(1, &mut |sink, fresh| {
+                if as_commands {
+                    return commands::put_key(
+                        sink,
+                        (fresh || reselect).then_some(db),
+                        key,
+                        expire_at,
+                        value,
+                    );
+                }
+                if fresh || reselect {
+                    put_select_into(sink, db)?;
+                }
+                encoder.record(sink, key, expire_at, value)
+            })
+        })?;
+    }
+}
+
+fn put_select_into(sink: &mut ChunkSink<'_>, db: DbIndex) -> Result<(), Stop> {
+    let (bytes, n) = length_bytes(u64::from(db.0));
+    sink.put(&[OP_SELECT_DB])?;
+    sink.put(&bytes[..n])
+}
