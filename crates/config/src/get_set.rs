@@ -1,5 +1,6 @@
 //! CONFIG GET and CONFIG SET over a `Config`, with Redis's answers.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::choices::LocalAccess;
@@ -127,11 +128,9 @@ impl Config {
     /// hidden directives too, and is shown as it was written.
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let mut shown: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut seen = HashSet::new();
         let mut add = |shown_name: String, row: &Directive| {
-            if !shown
-                .iter()
-                .any(|(name, _)| name.eq_ignore_ascii_case(&shown_name))
-            {
+            if seen.insert(shown_name.to_ascii_lowercase()) {
                 shown.push((shown_name, row.value(self).to_text()));
             }
         };
