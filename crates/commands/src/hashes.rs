@@ -1,5 +1,0 @@
-//! hashes
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];

@@ -1,5 +1,0 @@
-//! lists
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];

@@ -1,5 +1,0 @@
-//! sets
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];
