@@ -7,6 +7,7 @@ missing one does.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,8 +220,12 @@ class SectionRun:
         self.judge(step, value)
         if isinstance(value, list) and value:
             value = value[0]  # the cursor of a scan
-        self.variables[step.name] = b"%d" % value if type(value) is int else (
-            bytes(value) if isinstance(value, bytes) else b"")
+        data = b"%d" % value if type(value) is int else bytes(value) if isinstance(value, bytes) else b""
+        name, _, expression = step.name.partition("=")
+        if expression:
+            found = re.search(expression.encode(), data)
+            data = found.group(1) if found else b""
+        self.variables[name] = data
 
     def do_for(self, step: Step, args: list[bytes]) -> None:
         client = self.connection(step.connection)
