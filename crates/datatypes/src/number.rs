@@ -2,8 +2,9 @@
 //! of INCRBYFLOAT and HINCRBYFLOAT (in [`ExtendedFloat`]).
 //!
 //! Reading follows C's `strtod` on a whole string: decimal, hexadecimal, `inf` and `infinity` in any case.
-//! Doubles print as the shortest digits that read back to the same value, laid out by Redis's own rules.
+//! Doubles print as the digits of Grisu2, which read back to the same value, laid out by Redis's own rules.
 
+mod digits;
 mod extended;
 
 pub use extended::ExtendedFloat;
@@ -278,10 +279,12 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
 }
 
 fn write_fraction(out: &mut Vec<u8>, value: f64) {
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value.abs()).as_bytes();
-    let (mut digits, count, exponent) = significant_digits(text);
-    let digits = &mut digits[..count];
+    let digits::Digits {
+        digits,
+        count,
+        exponent,
+    } = digits::digits_of(value.abs());
+    let digits = &digits[..count];
     if value < 0.0 {
         out.push(b'-');
     }
@@ -310,38 +313,6 @@ fn write_fraction(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(if point > 0 { b"e+" } else { b"e-" });
         write_i64(out, i64::from(scientific));
     }
-}
-
-/// Takes a printed positive number apart: digits without zeros at either end, their count, and the exponent
-/// of the last one.
-fn significant_digits(text: &[u8]) -> ([u8; 24], usize, i32) {
-    let (mut digits, mut count, mut exponent) = ([0u8; 24], 0, 0);
-    let mut seen_point = false;
-    for (i, &byte) in text.iter().enumerate() {
-        match byte {
-            b'.' => seen_point = true,
-            b'e' | b'E' => {
-                exponent +=
-                    parse_exponent(&text[i + 1..]).expect("a formatter prints valid exponents");
-                break;
-            }
-            _ => {
-                exponent -= i32::from(seen_point);
-                if count == digits.len() {
-                    // Only zeros follow the 17 significant digits.
-                    exponent += 1;
-                } else if count > 0 || byte != b'0' {
-                    digits[count] = byte;
-                    count += 1;
-                }
-            }
-        }
-    }
-    while count > 1 && digits[count - 1] == b'0' {
-        count -= 1;
-        exponent += 1;
-    }
-    (digits, count, exponent)
 }
 
 #[cfg(test)]

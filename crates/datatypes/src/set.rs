@@ -54,6 +54,19 @@ impl Set {
         Set { body }
     }
 
+    /// Announces that one command adds `size_hint` members: too many for the present compact encoding make it a
+    /// table at once, even if some turn out to be the same.
+    pub fn prepare(&mut self, size_hint: usize, limits: &Limits) {
+        let max = match &self.body {
+            Body::Ints(_) => limits.set_max_intset_entries,
+            Body::Packed(_) => limits.set_max_listpack_entries,
+            Body::Table(_) => return,
+        };
+        if size_hint > max {
+            self.become_table();
+        }
+    }
+
     #[inline]
     pub fn len(&self) -> usize {
         match &self.body {

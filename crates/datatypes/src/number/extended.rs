@@ -184,6 +184,19 @@ fn shift_right_to_even(value: u128, shift: u32) -> u128 {
     }
 }
 
+/// 10^exponent as a mantissa of 64 bits, rounded, and the exponent of its lowest bit.
+pub(super) fn power_of_ten(exponent: i32) -> (u64, i32) {
+    let power = Decimal {
+        digits: vec![1],
+        exponent,
+    };
+    let (mantissa, exponent) = power.round();
+    (
+        mantissa,
+        exponent.expect("only powers within range are asked for"),
+    )
+}
+
 fn round_extended(mantissa: u128, exponent: i32, sticky: bool) -> (u64, Option<i32>) {
     round(mantissa, exponent, sticky, 64, EXPONENT_MIN, EXPONENT_MAX)
 }
