@@ -475,6 +475,33 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_due_are_absent_in_every_place() {
+        for shards in [1, 3] {
+            let mut world = World::new(shards);
+            let due = world.now.0 + 10;
+            for key in ["a", "b", "c", "d"] {
+                world.run(&format!("SADD {key} x {key}"));
+            }
+            world.run(&format!("PEXPIREAT b {due}"));
+            world.run(&format!("PEXPIREAT d {due}"));
+            world.run(&format!("PEXPIREAT c {}", due + 1000));
+            world.pass(20);
+            world.check(&[
+                ("SINTER a b c", "[]"),
+                ("SUNIONSTORE b b", "0"),
+                ("SDIFF b a", "[]"),
+                ("SMOVE d a x", "0"),
+                ("SUNIONSTORE c a b", "2"),
+                ("PTTL c", "-1"),
+                ("SADD d new", "1"),
+                ("SCARD d", "1"),
+            ]);
+            assert_eq!(strings(&world.run("SDIFF a b d")), ["a", "x"]);
+            world.assert_replays();
+        }
+    }
+
+    #[test]
     fn agrees_with_a_model() {
         let mut rng = Rng::from_seed(3);
         for round in 0..60 {
