@@ -224,13 +224,11 @@ impl Nodes {
                     self.nodes.insert(at + 1, Node::Packed(right));
                 }
                 self.nodes.insert(at + 1, limit.node_for(value));
-                let plain = if self.nodes[at].is_empty() {
+                if self.nodes[at].is_empty() {
                     self.nodes.remove(at);
-                    at
                 } else {
-                    at + 1
-                };
-                self.join_around(plain, limit);
+                    self.join_around(at + 1, limit);
+                }
             }
         }
         true
@@ -288,7 +286,6 @@ impl Nodes {
             // The value joins the part that does not hold the element it was put beside.
             if limit.is_large(value.len()) {
                 self.nodes.insert(at + 1, limit.node_for(value));
-                self.join_around(if after { at } else { at + 2 }, limit);
             } else {
                 let part = if after { at + 1 } else { at };
                 if let Node::Packed(pack) = &mut self.nodes[part] {
