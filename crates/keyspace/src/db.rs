@@ -222,6 +222,16 @@ impl Db {
         self.insert_at(hash, entry);
     }
 
+    /// Adds an entry unless its key is there already; then gives it back.
+    pub fn insert_if_absent(&mut self, entry: Entry) -> Result<(), Entry> {
+        let hash = entry.as_ref().hash();
+        if self.slot(hash, entry.as_ref().key()).is_some() {
+            return Err(entry);
+        }
+        self.insert_at(hash, entry);
+        Ok(())
+    }
+
     fn insert_at(&mut self, hash: u64, entry: Entry) {
         let expires = entry.as_ref().expire_at().is_some();
         let ptr = entry.into_raw();

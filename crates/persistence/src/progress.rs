@@ -12,12 +12,21 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Bytes in all, where that is known beforehand.
     pub bytes_total: AtomicU64,
+    /// Memory that a child no longer shares with its parent, as it was measured last.
+    pub copied_bytes: AtomicU64,
 }
 
 impl Progress {
     pub(crate) fn add(&self, keys: u64, bytes: u64) {
         self.keys.fetch_add(keys, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Begins anew, before a load or a child.
+    pub fn reset(&self) {
+        for counter in [&self.keys, &self.bytes, &self.bytes_total, &self.copied_bytes] {
+            counter.store(0, Relaxed);
+        }
     }
 
     pub fn keys(&self) -> u64 {

@@ -103,6 +103,11 @@ impl OwnedArgv {
         self.spans.push(Span { start, len });
     }
 
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
     pub fn argv(&self) -> Argv<'_> {
         Argv::new(&self.bytes, &self.spans)
     }

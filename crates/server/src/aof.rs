@@ -1,0 +1,345 @@
+//! The AOF as the running server writes it: a segment per shard, each with a file lock of its own.
+//!
+//! A worker writes the logs of the shards it touched once a turn, before its replies go out. The
+//! segment's lock is taken first and the shard's baton only for the moment of swapping the log's
+//! buffer, so commands go on while a block is being written, and blocks reach the file in order.
+//! What a failed write left behind is kept and written first by the next one; meanwhile commands
+//! that write are refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use commands::CommandError;
+use keyspace::{Log, Lsn, ShardIndex};
+use persistence::aof::segment::SegmentWriter;
+use persistence::aof::{annotation, Stamp};
+use persistence::storage::sync::{SyncPolicy, SyncService};
+
+use crate::clock;
+use crate::log;
+use crate::shared::Server;
+
+/// Buffers that have grown beyond this are given back once they are written.
+const KEPT_BUFFER_BYTES: usize = 4 << 20;
+
+#[repr(align(128))]
+struct Segment {
+    /// How far the shard's log is in the file; not yet durable.
+    written: AtomicU64,
+    file: Mutex<SegmentFile>,
+}
+
+/// What the segment's lock protects.
+#[derive(Default)]
+pub struct SegmentFile {
+    pub writer: Option<SegmentWriter>,
+    /// The buffer to swap with the log's.
+    block: Vec<u8>,
+    /// Blocks whose write failed, to be written before anything else.
+    unwritten: Vec<u8>,
+}
+
+impl SegmentFile {
+    /// Takes what the log holds, to be written next. Returns its end.
+    pub fn swap(&mut self, log: &mut Log) -> Lsn {
+        log.swap(&mut self.block)
+    }
+}
+
+pub struct Aof {
+    on: AtomicBool,
+    always: AtomicBool,
+    timestamps: AtomicBool,
+    segments: Box<[Segment]>,
+    sync: OnceLock<SyncService>,
+    /// Advanced about once a second; see `docs/design/aof.md`.
+    pub epoch: AtomicU64,
+    last_timestamp_seconds: AtomicU64,
+    next_transaction: AtomicU64,
+    /// Bytes of the base and of older generations.
+    older_bytes: AtomicU64,
+    /// The last write failed; cleared by the next that does not.
+    failed: AtomicBool,
+    failure: Mutex<String>,
+}
+
+impl Aof {
+    pub fn new(shards: usize) -> Aof {
+        let segment = || Segment {
+            written: AtomicU64::new(0),
+            file: Mutex::default(),
+        };
+        Aof {
+            on: AtomicBool::new(false),
+            always: AtomicBool::new(false),
+            timestamps: AtomicBool::new(false),
+            segments: (0..shards).map(|_| segment()).collect(),
+            sync: OnceLock::new(),
+            epoch: AtomicU64::new(1),
+            last_timestamp_seconds: AtomicU64::new(0),
+            next_transaction: AtomicU64::new(1),
+            older_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Hands over the service that makes segments durable; once, before the AOF is switched on.
+    pub fn set_sync(&self, sync: SyncService) {
+        assert!(self.sync.set(sync).is_ok(), "the sync service is made once");
+    }
+
+    pub fn sync(&self) -> Option<&SyncService> {
+        self.sync.get()
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    pub fn set_on(&self, on: bool) {
+        self.on.store(on, Relaxed);
+    }
+
+    pub fn configure(&self, config: &config::Config) {
+        let policy = match config.appendfsync {
+            config::AppendFsync::Always => SyncPolicy::Always,
+            config::AppendFsync::EverySec => SyncPolicy::EverySecond,
+            config::AppendFsync::No => SyncPolicy::No,
+        };
+        self.always.store(policy == SyncPolicy::Always, Relaxed);
+        self.timestamps.store(config.aof_timestamp_enabled, Relaxed);
+        if let Some(sync) = self.sync() {
+            sync.set_policy(policy);
+        }
+    }
+
+    /// Continues epochs and transaction numbers behind those that were loaded.
+    pub fn continue_from(&self, epoch: u64, transaction: u64) {
+        self.epoch.store(epoch + 1, Relaxed);
+        self.next_transaction.store(transaction + 1, Relaxed);
+    }
+
+    fn policy(&self) -> SyncPolicy {
+        self.sync().map_or(SyncPolicy::No, SyncService::policy)
+    }
+
+    /// Whether replies wait for their writes to be durable.
+    #[inline]
+    pub fn fsyncs_always(&self) -> bool {
+        self.always.load(Relaxed)
+    }
+
+    /// How far a shard's log survives the operating system.
+    pub fn durable(&self, shard: ShardIndex) -> Lsn {
+        match self.sync() {
+            // Without a file in force there is nothing to wait for.
+            Some(sync) if self.is_on() => sync.durable(shard),
+            _ => Lsn(u64::MAX),
+        }
+    }
+
+    /// How far a shard's log is in its file.
+    pub fn written(&self, shard: ShardIndex) -> Lsn {
+        Lsn(self.segments[usize::from(shard.0)].written.load(Acquire))
+    }
+
+    pub fn segment(&self, shard: ShardIndex) -> MutexGuard<'_, SegmentFile> {
+        self.segments[usize::from(shard.0)]
+            .file
+            .lock()
+            .expect("no holder of this lock panics")
+    }
+
+    /// The comment line that ties the parts of a transaction across shards together.
+    pub fn transaction_annotation(&self, participants: &[ShardIndex]) -> Vec<u8> {
+        let mut line = Vec::new();
+        if self.is_on() {
+            annotation::put_transaction(
+                &mut line,
+                self.next_transaction.fetch_add(1, Relaxed),
+                participants,
+            );
+        }
+        line
+    }
+
+    /// What a block written now is stamped with; see `docs/design/aof.md` for its epoch.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            unix_ms: clock::unix_millis().0,
+            epoch: self.epoch.load(Relaxed),
+            policy: self.policy(),
+        }
+    }
+
+    /// Makes a shard's log *written* up to `lsn` at least.
+    #[inline]
+    pub fn write(&self, server: &Server, shard: ShardIndex, lsn: Lsn) {
+        if self.written(shard) < lsn {
+            let mut file = self.segment(shard);
+            if self.written(shard) < lsn {
+                self.write_all(server, shard, &mut file);
+            }
+        }
+    }
+
+    /// Writes what the shard's log holds.
+    pub fn write_all(&self, server: &Server, shard: ShardIndex, file: &mut SegmentFile) {
+        let end = server.with_shard(shard, |shard| file.swap(&mut shard.log));
+        self.write_block(shard, file, end, self.stamp());
+    }
+
+    /// Writes the block that was swapped out of the log, whose end is `end`.
+    pub fn write_block(&self, shard: ShardIndex, file: &mut SegmentFile, end: Lsn, stamp: Stamp) {
+        if !file.unwritten.is_empty() {
+            file.unwritten.append(&mut file.block);
+            std::mem::swap(&mut file.unwritten, &mut file.block);
+        }
+        let Some(writer) = file.writer.as_mut() else {
+            // Switched off: effects appended before that are not wanted any more.
+            self.note_written(shard, end);
+            return;
+        };
+        if self.timestamps.load(Relaxed) && !file.block.is_empty() {
+            self.put_timestamp(&mut file.block);
+        }
+        match writer.append(&mut file.block, stamp) {
+            Ok(_) => {
+                self.note_written(shard, end);
+                if self.failed.swap(false, Relaxed) {
+                    log!(
+                        Warning,
+                        "AOF write error looks solved, commands that write are accepted again."
+                    );
+                }
+                if file.block.capacity() > KEPT_BUFFER_BYTES {
+                    file.block = Vec::new();
+                }
+            }
+            Err(error) => {
+                std::mem::swap(&mut file.unwritten, &mut file.block);
+                self.note_failure(writer.path(), &error);
+            }
+        }
+    }
+
+    fn note_written(&self, shard: ShardIndex, end: Lsn) {
+        self.segments[usize::from(shard.0)]
+            .written
+            .store(end.0, Release);
+        if let Some(sync) = self.sync() {
+            if self.fsyncs_always() {
+                sync.request(shard, end);
+            } else {
+                sync.note_written(shard, end);
+            }
+        }
+    }
+
+    fn note_failure(&self, path: &Path, error: &std::io::Error) {
+        *self.failure.lock().expect("no holder of this lock panics") = error.to_string();
+        if !self.failed.swap(true, Relaxed) {
+            log!(
+                Warning,
+                "Error writing to the AOF file {}: {error}",
+                path.display()
+            );
+        }
+    }
+
+    fn put_timestamp(&self, block: &mut Vec<u8>) {
+        let seconds = (clock::unix_millis().0 / 1000) as u64;
+        if self.last_timestamp_seconds.swap(seconds, Relaxed) != seconds {
+            let mut line = Vec::new();
+            annotation::put_timestamp(&mut line, seconds as i64);
+            block.splice(0..0, line);
+        }
+    }
+
+    /// Whether the last write failed, so that commands that write are refused.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    pub fn refusal(&self) -> Option<CommandError> {
+        let failure = self.failure.lock().expect("no holder of this lock panics");
+        self.has_failed().then(|| {
+            CommandError(format!("MISCONF Errors writing to the AOF file: {failure}").into())
+        })
+    }
+
+    /// Tries again what could not be written; for the coordinator, once in a while.
+    pub fn retry(&self, server: &Server) {
+        if !self.has_failed() {
+            return;
+        }
+        for shard in server.shard_indexes() {
+            let mut file = self.segment(shard);
+            if !file.unwritten.is_empty() {
+                self.write_all(server, shard, &mut file);
+            }
+        }
+    }
+
+    /// Puts a segment's new file in force. All workers stand still, and the shard's log is empty
+    /// and ends where the writer begins.
+    pub fn install(&self, shard: ShardIndex, writer: SegmentWriter) {
+        let lsn = writer.lsn();
+        if let Some(sync) = self.sync() {
+            sync.register(shard, writer.file(), lsn);
+        }
+        self.segments[usize::from(shard.0)]
+            .written
+            .store(lsn.0, Release);
+        self.segment(shard).writer = Some(writer);
+    }
+
+    /// Takes a segment's file out of force, and forgets what could not be written to it.
+    pub fn uninstall(&self, shard: ShardIndex) -> Option<PathBuf> {
+        let mut file = self.segment(shard);
+        file.unwritten.clear();
+        let writer = file.writer.take()?;
+        if let Some(sync) = self.sync() {
+            sync.unregister(shard);
+        }
+        self.failed.store(false, Relaxed);
+        Some(writer.path().to_owned())
+    }
+
+    /// `no-appendfsync-on-rewrite`: a child's writes would make every fsync slow.
+    pub fn suspend_fsync(&self, suspended: bool) {
+        if let Some(sync) = self.sync() {
+            sync.suspend_timer(suspended);
+        }
+    }
+
+    pub fn set_older_bytes(&self, bytes: u64) {
+        self.older_bytes.store(bytes, Relaxed);
+    }
+
+    /// Bytes of all files that a start would load.
+    pub fn size(&self) -> u64 {
+        self.older_bytes.load(Relaxed) + self.segment_bytes()
+    }
+
+    /// Bytes of all segments in force.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segments
+            .iter()
+            .map(|s| {
+                s.file
+                    .lock()
+                    .expect("no holder of this lock panics")
+                    .writer
+                    .as_ref()
+                    .map_or(0, SegmentWriter::len)
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,161 @@
+//! The forked child that writes a snapshot or an AOF base.
+//!
+//! After the fork only the forking thread exists, and whatever another thread held stays held.
+//! The coordinator forks while every thread of ours stands at a safe point; the child keeps to
+//! what that allows: it closes all files but its report pipe, resets signals, dies with its
+//! parent, writes one file by threads of its own, never logs, never frees inherited memory, and
+//! leaves by `_exit`.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::{fork, ForkResult, Pid};
+
+/// How often a child measures its copied memory.
+const COW_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A running child, seen from the parent.
+pub struct Child {
+    pid: Pid,
+    /// What the child says when it fails.
+    report: std::fs::File,
+}
+
+/// How a child ended.
+pub enum Ended {
+    Done,
+    Failed(String),
+    Killed(Signal),
+}
+
+/// Forks. The child runs `work`, which may use only what the module's head allows, and exits.
+///
+/// # Safety
+/// Every other thread must stand where it holds no lock that `work` needs, the allocator's among
+/// them.
+pub unsafe fn start(work: impl FnOnce() -> Result<(), String>) -> io::Result<Child> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let parent = nix::unistd::getpid();
+    // SAFETY: the child runs `run` alone, under the conditions that the caller vouches for.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Child {
+            pid: child,
+            report: std::fs::File::from(reader),
+        }),
+        ForkResult::Child => run(work, &writer, parent),
+    }
+}
+
+fn run(work: impl FnOnce() -> Result<(), String>, report: &OwnedFd, parent: Pid) -> ! {
+    let status = match prepare(report, parent)
+        .map_err(|e| e.to_string())
+        .and_then(|()| guarded(work))
+    {
+        Ok(()) => 0,
+        Err(error) => {
+            // The parent reads as much as arrives.
+            let _ = nix::unistd::write(report, error.as_bytes());
+            1
+        }
+    };
+    // SAFETY: leaves without running destructors or atexit handlers, which belong to the parent.
+    unsafe { libc::_exit(status) }
+}
+
+fn guarded(work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("the child panicked".into()))
+}
+
+fn prepare(report: &OwnedFd, parent: Pid) -> io::Result<()> {
+    // The parent's report would come out twice.
+    std::panic::set_hook(Box::new(|_| {}));
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if nix::unistd::getppid() != parent {
+        return Err(io::Error::other("the parent is gone"));
+    }
+    SigSet::all().thread_unblock()?;
+    let kept = report.as_raw_fd() as libc::c_uint;
+    close_range(3, kept - 1);
+    close_range(kept + 1, libc::c_uint::MAX);
+    Ok(())
+}
+
+/// Closes a range of files, none of which anything in the child owns.
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    if first <= last {
+        // SAFETY: the child never touches an inherited file again but the report pipe, which
+        // both ranges leave out.
+        unsafe { libc::close_range(first, last, 0) };
+    }
+}
+
+impl Child {
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// How the child ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<Ended>> {
+        Ok(match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, 0) => Some(Ended::Done),
+            WaitStatus::Exited(_, status) => {
+                let mut text = String::new();
+                // What could be read is said.
+                let _ = self.report.read_to_string(&mut text);
+                Some(Ended::Failed(if text.is_empty() {
+                    format!("exit status {status}")
+                } else {
+                    text
+                }))
+            }
+            WaitStatus::Signaled(_, signal, _) => Some(Ended::Killed(signal)),
+            _ => None,
+        })
+    }
+
+    /// Ends the child and waits until it is gone.
+    pub fn kill(self) {
+        // A child that is gone already needs no signal.
+        let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
+}
+
+/// Bytes this process does not share with its parent any more, from the kernel's own account.
+pub fn copied_bytes() -> u64 {
+    let Ok(text) = std::fs::read_to_string("/proc/self/smaps_rollup") else {
+        return 0;
+    };
+    let kilobytes = text.lines().find_map(|line| {
+        line.strip_prefix("Private_Dirty:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// Runs `work` while a thread beside it publishes the memory copied so far.
+pub fn measuring_copies<R>(publish: impl Fn(u64) + Send + Sync, work: impl FnOnce() -> R) -> R {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while !done.load(Relaxed) {
+                std::thread::park_timeout(COW_INTERVAL);
+                publish(copied_bytes());
+            }
+        });
+        let result = work();
+        done.store(true, Relaxed);
+        watcher.thread().unpark();
+        result
+    })
+}

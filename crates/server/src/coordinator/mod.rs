@@ -1,0 +1,247 @@
+//! The coordinator: the thread that runs what concerns all shards: save points, BGSAVE,
+//! BGREWRITEAOF, the AOF's files, loading, shutdown, and the regular chores.
+//!
+//! It alone forks, stops the workers and changes which AOF files are in force. Commands that want
+//! something of it post a request; those whose reply depends on the outcome wait for it.
+
+mod aof_files;
+mod children;
+mod shutdown;
+mod start;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use config::Config;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use keyspace::baton::Guard;
+use keyspace::{Garbage, Shard};
+use nix::sys::signal::Signal;
+use persistence::storage::OsStorage;
+
+use crate::load::ReplyTo;
+use crate::shared::Server;
+use crate::snapshot::ChildKind;
+use crate::{allocator, clock, log};
+use aof_files::AofFiles;
+use children::RunningChild;
+pub use shutdown::SaveOnShutdown;
+
+pub enum Request {
+    /// Write the snapshot now, with all workers standing still.
+    Save(ReplyTo),
+    /// The plans have changed: start the child that is reserved there.
+    StartChild(ChildKind),
+    /// CONFIG SET appendonly.
+    SetAppendOnly(bool),
+    /// FLUSHALL has run: a snapshot under way would bring the data back.
+    Flushed,
+    /// Save, empty and load again.
+    Reload {
+        reply_to: ReplyTo,
+        save: bool,
+        flush: bool,
+        merge: bool,
+    },
+    /// Write the AOF, empty and load it again.
+    LoadAof(ReplyTo),
+    Shutdown {
+        save: SaveOnShutdown,
+        now: bool,
+        force: bool,
+        reply_to: Option<ReplyTo>,
+    },
+    Signal(Signal),
+}
+
+/// Between two rounds of chores, and while a child runs.
+const TICK: Duration = Duration::from_millis(100);
+const TICK_WITH_CHILD: Duration = Duration::from_millis(5);
+
+pub struct Coordinator {
+    server: &'static Server,
+    requests: Receiver<Request>,
+    storage: OsStorage,
+    aof_files: AofFiles,
+    child: Option<RunningChild>,
+    /// Unix socket and pid file, to be removed at the end.
+    files_to_remove: Vec<PathBuf>,
+    next_chores: Instant,
+    next_second: Instant,
+    last_save_try: Instant,
+    ops: OpsMeter,
+}
+
+impl Coordinator {
+    pub fn new(
+        server: &'static Server,
+        requests: Receiver<Request>,
+        files_to_remove: Vec<PathBuf>,
+    ) -> Coordinator {
+        let now = Instant::now();
+        Coordinator {
+            server,
+            requests,
+            storage: OsStorage,
+            aof_files: AofFiles::default(),
+            child: None,
+            files_to_remove,
+            next_chores: now,
+            next_second: now,
+            last_save_try: now,
+            ops: OpsMeter::default(),
+        }
+    }
+
+    /// Serves requests and does the chores, for as long as the process lives.
+    pub fn run(mut self) {
+        loop {
+            let tick = if self.child.is_some() {
+                TICK_WITH_CHILD
+            } else {
+                TICK
+            };
+            match self.requests.recv_timeout(tick) {
+                Ok(request) => self.serve(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.watch_child();
+            if Instant::now() >= self.next_chores {
+                self.next_chores = Instant::now() + TICK;
+                self.chores();
+            }
+        }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.server.config()
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Save(reply_to) => {
+                let reply: &[u8] = match self.save_now() {
+                    Ok(()) => b"+OK\r\n",
+                    Err(()) => b"-ERR\r\n",
+                };
+                reply_to.send(self.server, reply);
+            }
+            Request::StartChild(kind) => self.start_child(kind),
+            Request::SetAppendOnly(on) => self.set_append_only(on),
+            Request::Flushed => self.after_flush(),
+            Request::Reload {
+                reply_to,
+                save,
+                flush,
+                merge,
+            } => self.reload(reply_to, save, flush, merge),
+            Request::LoadAof(reply_to) => self.reload_aof(reply_to),
+            Request::Shutdown {
+                save,
+                now,
+                force,
+                reply_to,
+            } => self.shut_down(save, now, force, reply_to),
+            Request::Signal(signal) => self.shut_down_by_signal(signal),
+        }
+    }
+
+    /// What is done ten times a second.
+    fn chores(&mut self) {
+        let server = self.server;
+        let config = self.config();
+        server
+            .clock_seconds
+            .store((clock::unix_millis().0 / 1000) as u32, Relaxed);
+        server.stats.peak_memory_bytes.set(
+            server
+                .stats
+                .peak_memory_bytes
+                .get()
+                .max(allocator::used_bytes()),
+        );
+        self.ops.sample(server);
+        if Instant::now() >= self.next_second {
+            self.next_second = Instant::now() + Duration::from_secs(1);
+            server.aof.retry(server);
+            self.advance_epoch();
+        }
+        server.snapshot.refresh(&config, &server.aof);
+        self.start_due_children(&config);
+    }
+
+    /// All batons, in ascending order; for short work on all shards at one instant.
+    fn take_all(&self) -> Vec<Guard<'static, Shard>> {
+        self.server
+            .shards
+            .iter()
+            .map(|cell| cell.baton.take())
+            .collect()
+    }
+
+    /// Gives all batons back and has what was posted meanwhile served.
+    fn give_back(&self, guards: Vec<Guard<'static, Shard>>) {
+        drop(guards);
+        for (cell, worker) in self.server.shards.iter().zip(&self.server.workers) {
+            if !cell.inbox.is_empty() {
+                worker.mailbox.wake();
+            }
+        }
+    }
+
+    /// Empties all databases.
+    fn empty_all(&self) {
+        let mut guards = self.take_all();
+        for guard in &mut guards {
+            for db in 0..guard.databases() as u32 {
+                let old = guard.take_db(keyspace::DbIndex(db));
+                guard.free_later(Garbage::Db(old));
+            }
+        }
+        self.give_back(guards);
+    }
+}
+
+/// Operations and bytes a second, as a mean over the last samples.
+#[derive(Default)]
+struct OpsMeter {
+    last: Option<(Instant, [u64; 3])>,
+    samples: [[u64; 3]; 16],
+    next: usize,
+}
+
+impl OpsMeter {
+    fn sample(&mut self, server: &Server) {
+        let sum = |f: fn(&crate::stats::WorkerStats) -> u64| {
+            server.workers.iter().map(|w| f(&w.stats)).sum::<u64>()
+        };
+        let now = Instant::now();
+        let counts = [
+            sum(|s| s.commands_processed.get()),
+            sum(|s| s.net_input_bytes.get()),
+            sum(|s| s.net_output_bytes.get()),
+        ];
+        if let Some((at, before)) = self.last {
+            let micros = now.duration_since(at).as_micros().max(1) as u64;
+            for (i, (count, before)) in counts.iter().zip(before).enumerate() {
+                self.samples[self.next][i] = count.saturating_sub(before) * 1_000_000 / micros;
+            }
+            self.next = (self.next + 1) % self.samples.len();
+        }
+        self.last = Some((now, counts));
+        let mean = |i: usize| {
+            self.samples.iter().map(|sample| sample[i]).sum::<u64>() / self.samples.len() as u64
+        };
+        server.stats.instantaneous_ops.set(mean(0));
+        server.stats.instantaneous_input_bytes.set(mean(1));
+        server.stats.instantaneous_output_bytes.set(mean(2));
+    }
+}
+
+/// Whether the coordinator should say more about this, which it could not do.
+fn warn_failed(what: &str, error: &dyn std::fmt::Display) {
+    log!(Warning, "{what}: {error}");
+}

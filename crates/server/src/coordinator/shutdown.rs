@@ -1,0 +1,102 @@
+//! Ending: on SHUTDOWN, SIGTERM and SIGINT, with the data as safe as the configuration promises.
+
+use std::time::Instant;
+
+use config::ShutdownOn;
+use nix::sys::signal::Signal;
+
+use super::Coordinator;
+use crate::load::ReplyTo;
+use crate::log;
+use crate::snapshot::ChildKind;
+
+const SHUTDOWN_FAILED: &[u8] = b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SaveOnShutdown {
+    /// If there are save points.
+    Default,
+    Always,
+    Never,
+}
+
+impl Coordinator {
+    pub(super) fn shut_down_by_signal(&mut self, signal: Signal) {
+        let config = self.config();
+        let on: &ShutdownOn = if signal == Signal::SIGINT {
+            &config.shutdown_on_sigint
+        } else {
+            &config.shutdown_on_sigterm
+        };
+        let save = match (on.save, on.nosave) {
+            (true, _) => SaveOnShutdown::Always,
+            (_, true) => SaveOnShutdown::Never,
+            _ => SaveOnShutdown::Default,
+        };
+        log!(Warning, "User requested shutdown...");
+        self.shut_down(save, on.now, on.force, None);
+    }
+
+    /// Saves what is to be saved and ends the process; returns only when that failed and `force`
+    /// is not set.
+    pub(super) fn shut_down(
+        &mut self,
+        save: SaveOnShutdown,
+        _now: bool,
+        force: bool,
+        reply_to: Option<ReplyTo>,
+    ) {
+        let server = self.server;
+        let began = Instant::now();
+        self.kill_child(ChildKind::Snapshot);
+        self.kill_child(ChildKind::Rewrite);
+        let save = match save {
+            SaveOnShutdown::Always => true,
+            SaveOnShutdown::Never => false,
+            SaveOnShutdown::Default => !self.config().save.is_empty(),
+        };
+        if server.aof.is_on() {
+            log!(Notice, "Calling fsync() on the AOF files.");
+        }
+        if save && !server.is_loading() {
+            log!(Notice, "Saving the final RDB snapshot before exiting.");
+            if self.save_now().is_err() {
+                log!(
+                    Warning,
+                    "Error trying to save the DB, {}.",
+                    if force {
+                        "exiting all the same"
+                    } else {
+                        "can't exit"
+                    }
+                );
+                if !force {
+                    if let Some(reply_to) = reply_to {
+                        reply_to.send(server, SHUTDOWN_FAILED);
+                    }
+                    return;
+                }
+            }
+        }
+        // The workers stay stopped from here on: what is acknowledged is what is written.
+        let stopped = server.safe_point.stop(server);
+        std::mem::forget(stopped);
+        self.write_and_sync_aof();
+        if server.aof.has_failed() && !force {
+            log!(
+                Warning,
+                "The AOF could not be written; its last writes were not all kept."
+            );
+        }
+        for path in &self.files_to_remove {
+            // What is gone need not be removed.
+            let _ = std::fs::remove_file(path);
+        }
+        log!(
+            Warning,
+            "Basalt is now ready to exit, bye bye... (after {:.3} seconds)",
+            began.elapsed().as_secs_f64()
+        );
+        std::process::exit(0);
+    }
+}

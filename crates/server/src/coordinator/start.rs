@@ -1,0 +1,257 @@
+//! Loading the dataset: at start, and for DEBUG RELOAD and LOADAOF.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Instant;
+
+use persistence::aof::manifest::{Found, Manifest};
+use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded, RecoveredSegment};
+use persistence::rdb::load::{load_rdb, LoadStats};
+use persistence::storage::Storage;
+
+use super::aof_files::AofFiles;
+use super::Coordinator;
+use crate::load::{options, IntoShards, ReplyTo};
+use crate::{clock, log, startup};
+
+/// Why the dataset could not be loaded; the server does not start without it.
+pub struct LoadFailure(String);
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for LoadFailure {
+    fn from(error: E) -> LoadFailure {
+        LoadFailure(error.to_string())
+    }
+}
+
+impl Coordinator {
+    /// Loads what is on disk, opens the AOF, and lets clients in.
+    pub fn start(&mut self) -> Result<(), LoadFailure> {
+        let server = self.server;
+        let config = self.config();
+        let began = Instant::now();
+        server
+            .snapshot
+            .loading_started_at
+            .store(clock::unix_millis().0, Relaxed);
+        self.aof_files = AofFiles::open(&config);
+        if config.appendonly {
+            let recovered = self.load_aof_or_dump(began)?;
+            self.open_aof(&recovered)?;
+        } else {
+            self.load_dump(Path::new(&config.dbfilename), began)?;
+        }
+        self.forget_changes();
+        server.loading.store(false, SeqCst);
+        log!(Notice, "Ready to accept connections");
+        Ok(())
+    }
+
+    /// Loaded keys are no changes.
+    fn forget_changes(&self) {
+        for shard in self.server.shard_indexes() {
+            self.server.with_shard(shard, |shard| {
+                shard.dirty = 0;
+                shard.stats = Default::default();
+            });
+        }
+    }
+
+    /// Loads the AOF or, where there is none, the snapshot, which becomes the AOF's base.
+    fn load_aof_or_dump(&mut self, began: Instant) -> Result<Vec<RecoveredSegment>, LoadFailure> {
+        let config = self.config();
+        let manifest = match Manifest::load(
+            &self.storage,
+            Path::new("."),
+            self.aof_files.dir().as_os_str(),
+            self.aof_files.prefix(),
+        )? {
+            Found::Manifest(manifest) => manifest,
+            Found::Upgraded(manifest) => {
+                log!(
+                    Notice,
+                    "An append-only file of an older version was moved into {}",
+                    self.aof_files.dir().display()
+                );
+                manifest
+            }
+            Found::Nothing => {
+                let dump = PathBuf::from(&config.dbfilename);
+                if self.load_dump(&dump, began)?.is_some() {
+                    self.adopt_dump(&dump)?;
+                }
+                return Ok(Vec::new());
+            }
+        };
+        let loaded = self.load_manifest(&manifest)?;
+        let keys = loaded.base.as_ref().map_or(0, |base| base.keys);
+        let seconds = began.elapsed().as_secs_f64();
+        log!(Notice, "DB loaded from append only file: {seconds:.3} seconds ({keys} keys of the base, {} commands)", loaded.commands);
+        self.aof_files.set_manifest(manifest);
+        self.server
+            .aof
+            .continue_from(loaded.epoch_last, loaded.transaction_last);
+        Ok(loaded.segments)
+    }
+
+    fn load_manifest(&self, manifest: &Manifest) -> Result<AofLoaded, LoadFailure> {
+        let server = self.server;
+        let config = self.config();
+        let progress = server.snapshot.progress()?;
+        progress.reset();
+        let aof_options = AofLoadOptions {
+            rdb: options(server),
+            load_truncated: config.aof_load_truncated,
+            os_crashed: manifest
+                .run
+                .as_ref()
+                .is_some_and(|run| run.boot_id != startup::boot_id()),
+        };
+        let loaded = load_aof(
+            &self.storage,
+            self.aof_files.dir(),
+            manifest,
+            &aof_options,
+            &IntoShards { server },
+            progress,
+        )?;
+        for cut in &loaded.cuts {
+            log!(
+                Warning,
+                "{}: {} bytes behind offset {} do not count and are cut off: {}",
+                cut.path.display(),
+                cut.bytes_dropped,
+                cut.offset,
+                cut.reason
+            );
+        }
+        if let Some(base) = &loaded.base {
+            self.note_loaded(base);
+        }
+        Ok(loaded)
+    }
+
+    fn note_loaded(&self, stats: &LoadStats) {
+        let state = &self.server.snapshot;
+        state.last_load_keys_loaded.store(stats.keys, Relaxed);
+        state.last_load_keys_expired.store(stats.expired, Relaxed);
+    }
+
+    /// Loads a snapshot, if there is one.
+    fn load_dump(&self, path: &Path, began: Instant) -> Result<Option<LoadStats>, LoadFailure> {
+        let server = self.server;
+        if self.storage.file_len(path)?.is_none() {
+            return Ok(None);
+        }
+        let progress = server.snapshot.progress()?;
+        progress.reset();
+        let stats = load_rdb(
+            &self.storage,
+            path,
+            &options(server),
+            &IntoShards { server },
+            progress,
+        )?;
+        self.note_loaded(&stats);
+        let seconds = began.elapsed().as_secs_f64();
+        log!(
+            Notice,
+            "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+            stats.keys,
+            stats.expired,
+            stats.empty
+        );
+        log!(Notice, "DB loaded from disk: {seconds:.3} seconds");
+        Ok(Some(stats))
+    }
+
+    /// Makes the snapshot that was loaded the base of a new AOF: by a link, so that nothing is
+    /// written twice, or a copy where the file system has no links.
+    fn adopt_dump(&mut self, dump: &Path) -> Result<(), LoadFailure> {
+        self.storage.create_dir(self.aof_files.dir())?;
+        let mut manifest = Manifest::default();
+        let base = manifest.next_base(self.aof_files.prefix(), true);
+        let path = self.aof_files.dir().join(&base.name);
+        if std::fs::hard_link(dump, &path).is_err() {
+            std::fs::copy(dump, &path)?;
+            std::fs::File::open(&path)?.sync_all()?;
+        }
+        manifest.files.push(base);
+        log!(
+            Notice,
+            "{} becomes the base of the append only file",
+            dump.display()
+        );
+        self.aof_files.set_manifest(manifest);
+        Ok(())
+    }
+
+    /// DEBUG RELOAD.
+    pub(super) fn reload(&mut self, reply_to: ReplyTo, save: bool, flush: bool, merge: bool) {
+        let server = self.server;
+        if save && self.save_now().is_err() {
+            return reply_to.send(server, b"-ERR Error trying to save the DB, check logs\r\n");
+        }
+        if flush {
+            self.empty_all();
+        }
+        // Keys that are there already and in the file as well are an error unless merging.
+        let _ = merge;
+        let dump = PathBuf::from(&self.config().dbfilename);
+        self.load_again(reply_to, |this| {
+            this.load_dump(&dump, Instant::now()).map(|_| ())
+        });
+    }
+
+    /// DEBUG LOADAOF.
+    pub(super) fn reload_aof(&mut self, reply_to: ReplyTo) {
+        for shard in self.server.shard_indexes() {
+            if self.server.aof.is_on() {
+                self.server
+                    .aof
+                    .write_all(self.server, shard, &mut self.server.aof.segment(shard));
+            }
+        }
+        self.empty_all();
+        let manifest = self.aof_files.manifest().clone();
+        self.load_again(reply_to, |this| this.load_manifest(&manifest).map(|_| ()));
+    }
+
+    fn load_again(
+        &mut self,
+        reply_to: ReplyTo,
+        load: impl FnOnce(&mut Self) -> Result<(), LoadFailure>,
+    ) {
+        let server = self.server;
+        server.loading.store(true, SeqCst);
+        let logged = server.aof.is_on();
+        self.log_effects(false);
+        let result = load(self);
+        self.log_effects(logged);
+        self.forget_changes();
+        server.loading.store(false, SeqCst);
+        match result {
+            Ok(()) => reply_to.send(server, b"+OK\r\n"),
+            Err(error) => {
+                log!(Warning, "{error}");
+                reply_to.send(
+                    server,
+                    b"-ERR Error trying to load the DB, check server logs\r\n",
+                );
+            }
+        }
+    }
+
+    fn log_effects(&self, on: bool) {
+        for shard in self.server.shard_indexes() {
+            self.server
+                .with_shard(shard, |shard| shard.log.set_enabled(on));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Bringing all workers to a stop between two turns, where they hold no baton, no lock and
+//! nothing of the allocator: before a fork, and for work on all shards that takes long.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex};
+
+use crate::shared::Server;
+
+pub struct SafePoint {
+    wanted: AtomicBool,
+    workers: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: usize,
+    /// Workers that have ended; they count as stopped for good.
+    ended: usize,
+}
+
+/// While it lives, every worker stands still.
+pub struct Stopped<'a> {
+    safe_point: &'a SafePoint,
+}
+
+impl SafePoint {
+    pub fn new(workers: usize) -> SafePoint {
+        SafePoint {
+            wanted: AtomicBool::new(false),
+            workers,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Stops all workers. Only the coordinator calls this, so there is one stop at a time.
+    pub fn stop<'a>(&'a self, server: &Server) -> Stopped<'a> {
+        self.wanted.store(true, SeqCst);
+        server
+            .workers
+            .iter()
+            .for_each(|worker| worker.mailbox.wake());
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        while state.stopped + state.ended < self.workers {
+            state = self
+                .changed
+                .wait(state)
+                .expect("no holder of this lock panics");
+        }
+        Stopped { safe_point: self }
+    }
+
+    /// Called by a worker between two turns.
+    #[inline]
+    pub fn pass(&self) {
+        if self.wanted.load(SeqCst) {
+            self.wait();
+        }
+    }
+
+    #[cold]
+    fn wait(&self) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        state.stopped += 1;
+        self.changed.notify_all();
+        while self.wanted.load(SeqCst) {
+            state = self
+                .changed
+                .wait(state)
+                .expect("no holder of this lock panics");
+        }
+        state.stopped -= 1;
+    }
+
+    /// Called by a worker that ends.
+    pub fn leave(&self) {
+        self.state
+            .lock()
+            .expect("no holder of this lock panics")
+            .ended += 1;
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let state = self
+            .safe_point
+            .state
+            .lock()
+            .expect("no holder of this lock panics");
+        self.safe_point.wanted.store(false, SeqCst);
+        drop(state);
+        self.safe_point.changed.notify_all();
+    }
+}

@@ -1,0 +1,162 @@
+//! PING, SELECT, HELLO, AUTH, RESET and QUIT.
+
+use commands::{args, errors, CommandError, CommandResult};
+use keyspace::DbIndex;
+use resp::{Argv, Protocol};
+
+use crate::worker::connection::{Connection, ReplyMode};
+use crate::worker::Worker;
+
+/// The version of Redis whose behaviour is tracked; clients decide by it what they may use.
+pub const REDIS_VERSION: &str = "7.4.0";
+
+const WRONG_PASS: CommandError =
+    CommandError::new("WRONGPASS invalid username-password pair or user is disabled.");
+const NO_PASSWORD_SET: CommandError = CommandError::new(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+);
+const HELLO_NO_AUTH: CommandError = CommandError::new(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+const NO_PROTO: CommandError = CommandError::new("NOPROTO unsupported protocol version");
+const PROTO_NOT_INTEGER: CommandError =
+    CommandError::new("ERR Protocol version is not an integer or out of range");
+
+impl Worker {
+    pub(super) fn ping(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        match argv.len() {
+            1 => c.reply().simple("PONG"),
+            2 => c.reply().bulk(argv.arg(1)),
+            _ => return Err(CommandError::wrong_arity("ping")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn select(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        let index = args::integer(argv.arg(1))?;
+        if !(0..i64::from(self.config.databases)).contains(&index) {
+            return Err(errors::DB_INDEX_OUT_OF_RANGE);
+        }
+        c.db = DbIndex(index as u32);
+        c.reply().ok();
+        Ok(())
+    }
+
+    pub(super) fn auth(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        match argv.len() {
+            2 if self.config.requirepass.is_none() => return Err(NO_PASSWORD_SET),
+            2 => self.authenticate(c, b"default", argv.arg(1))?,
+            3 => self.authenticate(c, argv.arg(1), argv.arg(2))?,
+            _ => return Err(errors::SYNTAX),
+        }
+        c.reply().ok();
+        Ok(())
+    }
+
+    fn authenticate(&mut self, c: &mut Connection, user: &[u8], password: &[u8]) -> CommandResult {
+        let right = user == b"default"
+            && self
+                .config
+                .requirepass
+                .as_ref()
+                .is_none_or(|expected| equal_in_constant_time(expected, password));
+        if !right {
+            return Err(WRONG_PASS);
+        }
+        c.authenticated = true;
+        Ok(())
+    }
+
+    pub(super) fn hello(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        let mut protocol = c.protocol;
+        let mut next = 1;
+        if let Some(version) = argv.get(1) {
+            protocol = match args::integer_or(version, PROTO_NOT_INTEGER)? {
+                2 => Protocol::Resp2,
+                3 => Protocol::Resp3,
+                _ => return Err(NO_PROTO),
+            };
+            next = 2;
+        }
+        let mut name = None;
+        while let Some(option) = argv.get(next) {
+            if args::is(option, "auth") && argv.len() > next + 2 {
+                self.authenticate(c, argv.arg(next + 1), argv.arg(next + 2))?;
+                next += 3;
+            } else if args::is(option, "setname") && argv.len() > next + 1 {
+                super::client::check_name(argv.arg(next + 1), "Client names")?;
+                name = Some(argv.arg(next + 1).to_vec());
+                next += 2;
+            } else {
+                let option = String::from_utf8_lossy(option);
+                return Err(CommandError(
+                    format!("ERR Syntax error in HELLO option '{option}'").into(),
+                ));
+            }
+        }
+        if !c.authenticated {
+            return Err(HELLO_NO_AUTH);
+        }
+        if let Some(name) = name {
+            c.record
+                .labels
+                .lock()
+                .expect("no holder of this lock panics")
+                .name = name;
+        }
+        c.protocol = protocol;
+        let id = c.record.id as i64;
+        let mut reply = c.reply();
+        reply.map(7);
+        reply.bulk(b"server");
+        reply.bulk(b"redis");
+        reply.bulk(b"version");
+        reply.bulk(REDIS_VERSION.as_bytes());
+        reply.bulk(b"proto");
+        reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+        reply.bulk(b"id");
+        reply.integer(id);
+        reply.bulk(b"mode");
+        reply.bulk(b"standalone");
+        reply.bulk(b"role");
+        reply.bulk(b"master");
+        reply.bulk(b"modules");
+        reply.array(0);
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self, c: &mut Connection) -> CommandResult {
+        c.transaction = None;
+        self.forget_watches(c);
+        c.db = DbIndex(0);
+        c.protocol = Protocol::Resp2;
+        c.reply_mode = ReplyMode::On;
+        c.no_touch = false;
+        c.no_evict = false;
+        c.authenticated = self.config.requirepass.is_none();
+        let mut labels = c
+            .record
+            .labels
+            .lock()
+            .expect("no holder of this lock panics");
+        labels.name.clear();
+        drop(labels);
+        c.reply().simple("RESET");
+        Ok(())
+    }
+
+    pub(super) fn quit(&mut self, c: &mut Connection) -> CommandResult {
+        c.reply().ok();
+        c.closing = true;
+        Ok(())
+    }
+}
+
+/// Compares without telling by its duration where the first difference is.
+fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .fold(0, |difference, (x, y)| difference | (x ^ y))
+            == 0
+}

@@ -1,0 +1,160 @@
+//! What all threads of the server share. It is made once and lives as long as the process.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use config::Config;
+use crossbeam_channel::Sender;
+use keyspace::inbox::Inbox;
+use keyspace::{Baton, Shard, ShardIndex, SlotMap, UnixMillis};
+
+use crate::aof::Aof;
+use crate::clients::Clients;
+use crate::coordinator;
+use crate::safe_point::SafePoint;
+use crate::snapshot::SnapshotState;
+use crate::stats::{ServerStats, WorkerStats};
+use crate::worker::mailbox::Mailbox;
+use crate::worker::posted::Posted;
+
+/// A shard with its baton and inbox.
+pub struct ShardCell {
+    pub baton: Baton<Shard>,
+    pub inbox: Inbox<Posted>,
+}
+
+/// The part of a worker that other threads see.
+pub struct WorkerHandle {
+    pub mailbox: Mailbox,
+    pub stats: WorkerStats,
+    /// Connections it has, or was handed and has not seen yet.
+    pub connections: AtomicU32,
+}
+
+/// What the process was started as; does not change.
+pub struct Identity {
+    /// 40 hexadecimal digits, drawn at start.
+    pub run_id: String,
+    pub started: Instant,
+    pub started_at: UnixMillis,
+    pub executable: String,
+    /// Absolute path of the config file, if there is one.
+    pub config_file: Option<std::path::PathBuf>,
+    pub io_backend: reactor::Chosen,
+}
+
+pub struct Server {
+    pub identity: Identity,
+    pub slots: SlotMap,
+    pub shards: Box<[ShardCell]>,
+    pub workers: Box<[WorkerHandle]>,
+    pub clients: Clients,
+    pub stats: ServerStats,
+    pub safe_point: SafePoint,
+    pub snapshot: SnapshotState,
+    pub aof: Aof,
+    pub coordinator: Sender<coordinator::Request>,
+    /// Read the dataset first; commands without the flag `loading` are refused meanwhile.
+    pub loading: AtomicBool,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
+    /// Unix seconds, kept by the coordinator; for access clocks.
+    pub clock_seconds: AtomicU32,
+    /// The last time the dataset was saved, in Unix seconds.
+    pub last_save_seconds: AtomicI64,
+    config: RwLock<Arc<Config>>,
+    /// Counts published configs, so that a worker sees at a glance that its copy is old.
+    config_version: AtomicU64,
+    /// Held by the thread that frees large values while it does, and by whoever forks.
+    pub free_gate: Mutex<()>,
+    /// Held while a config is changed: read, applied, published.
+    pub config_change: Mutex<()>,
+}
+
+impl Server {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        identity: Identity,
+        config: Config,
+        slots: SlotMap,
+        shards: Box<[ShardCell]>,
+        workers: Box<[WorkerHandle]>,
+        aof: Aof,
+        coordinator: Sender<coordinator::Request>,
+    ) -> Server {
+        let worker_count = workers.len();
+        Server {
+            last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
+            clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
+            identity,
+            slots,
+            shards,
+            workers,
+            clients: Clients::default(),
+            stats: ServerStats::default(),
+            safe_point: SafePoint::new(worker_count),
+            snapshot: SnapshotState::default(),
+            aof,
+            coordinator,
+            loading: AtomicBool::new(true),
+            active_expire: AtomicBool::new(true),
+            config: RwLock::new(Arc::new(config)),
+            config_version: AtomicU64::new(1),
+            free_gate: Mutex::new(()),
+            config_change: Mutex::new(()),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config
+            .read()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+
+    /// Puts a configuration in force. The caller holds `config_change`.
+    pub fn publish_config(&self, config: Config) {
+        *self.config.write().expect("no holder of this lock panics") = Arc::new(config);
+        self.config_version.fetch_add(1, Relaxed);
+        self.workers.iter().for_each(|worker| worker.mailbox.wake());
+    }
+
+    #[inline]
+    pub fn config_version(&self) -> u64 {
+        self.config_version.load(Relaxed)
+    }
+
+    #[inline]
+    pub fn shard(&self, index: ShardIndex) -> &ShardCell {
+        &self.shards[usize::from(index.0)]
+    }
+
+    pub fn shard_indexes(&self) -> impl Iterator<Item = ShardIndex> {
+        (0..self.shards.len() as u16).map(ShardIndex)
+    }
+
+    /// Runs `f` on a shard, waiting for its baton; for threads that are not workers. What is
+    /// posted meanwhile is left to the shard's home worker.
+    pub fn with_shard<R>(&self, index: ShardIndex, f: impl FnOnce(&mut Shard) -> R) -> R {
+        let cell = self.shard(index);
+        let result = f(&mut cell.baton.take());
+        if !cell.inbox.is_empty() {
+            self.workers[usize::from(index.0)].mailbox.wake();
+        }
+        result
+    }
+
+    /// Changes since the last save, over all shards.
+    pub fn changes_since_save(&self) -> u64 {
+        self.shard_indexes()
+            .map(|index| self.with_shard(index, |shard| shard.dirty))
+            .sum()
+    }
+
+    #[inline]
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Relaxed)
+    }
+}

@@ -1,0 +1,162 @@
+//! What is known of snapshots and rewrites: their state for INFO and for commands that ask, and
+//! the view of the shards that a snapshot is taken of. The coordinator makes them.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+
+use commands::CommandError;
+use config::Config;
+use keyspace::{DbIndex, Shard};
+use persistence::progress::SharedProgress;
+use persistence::rdb::snapshot::{OnKey, SnapshotSource};
+
+use crate::aof::Aof;
+
+const MISCONF_RDB: CommandError = CommandError::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+     Commands that may modify the data set are disabled, because this instance is configured to report errors during writes \
+     if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
+
+/// What a child process is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildKind {
+    Snapshot,
+    Rewrite,
+}
+
+impl ChildKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            ChildKind::Snapshot => "RDB",
+            ChildKind::Rewrite => "AOF",
+        }
+    }
+}
+
+/// Which child runs or is wanted. Commands reserve under this lock, so that their replies are
+/// true; the coordinator carries out.
+#[derive(Default)]
+pub struct Plans {
+    pub child: Option<ChildKind>,
+    pub snapshot_scheduled: bool,
+    pub rewrite_scheduled: bool,
+}
+
+#[derive(Default)]
+pub struct SnapshotState {
+    pub plans: Mutex<Plans>,
+    pub last_snapshot_failed: AtomicBool,
+    pub last_rewrite_failed: AtomicBool,
+    /// Seconds that the last one took; -1 (stored as 0 here, hence the offset) before the first.
+    pub last_snapshot_seconds_plus_1: AtomicI64,
+    pub last_rewrite_seconds_plus_1: AtomicI64,
+    /// Unix milliseconds at which the running child was started.
+    pub child_started_at: AtomicI64,
+    pub last_snapshot_cow_bytes: AtomicU64,
+    pub last_rewrite_cow_bytes: AtomicU64,
+    /// Of the running child, as it was seen last.
+    pub current_cow_bytes: AtomicU64,
+    pub current_cow_peak_bytes: AtomicU64,
+    pub current_cow_seen_at: AtomicI64,
+    pub current_keys_total: AtomicU64,
+    pub snapshots_saved: AtomicU64,
+    pub rewrites_done: AtomicU64,
+    pub snapshot_consecutive_failures: AtomicU64,
+    /// Bytes of the AOF when it was last rewritten, or loaded.
+    pub aof_base_bytes: AtomicU64,
+    pub last_load_keys_loaded: AtomicU64,
+    pub last_load_keys_expired: AtomicU64,
+    pub loading_started_at: AtomicI64,
+    /// Of the running child or load.
+    progress: OnceLock<SharedProgress>,
+    /// Writes are refused because a snapshot failed or the AOF cannot be written.
+    writes_refused: AtomicBool,
+}
+
+impl SnapshotState {
+    /// The counters that child processes and loads write to. Made at start, before any of them.
+    pub fn progress(&self) -> io::Result<&SharedProgress> {
+        if let Some(progress) = self.progress.get() {
+            return Ok(progress);
+        }
+        let made = SharedProgress::new()?;
+        Ok(self.progress.get_or_init(|| made))
+    }
+
+    /// Works out anew whether writes are refused; the coordinator calls this regularly.
+    pub fn refresh(&self, config: &Config, aof: &Aof) {
+        let rdb = config.stop_writes_on_bgsave_error
+            && !config.save.is_empty()
+            && self.last_snapshot_failed.load(Relaxed);
+        self.writes_refused.store(rdb || aof.has_failed(), Relaxed);
+    }
+
+    /// Why writes are refused, if they are.
+    #[inline]
+    pub fn refusal_of_writes(&self, aof: &Aof) -> Option<CommandError> {
+        if !self.writes_refused.load(Relaxed) && !aof.has_failed() {
+            return None;
+        }
+        aof.refusal()
+            .or(self.writes_refused.load(Relaxed).then_some(MISCONF_RDB))
+    }
+
+    /// Publishes how much memory the running child has had copied.
+    pub fn note_copied(&self, bytes: u64) {
+        self.current_cow_bytes.store(bytes, Relaxed);
+        self.current_cow_peak_bytes.fetch_max(bytes, Relaxed);
+        self.current_cow_seen_at
+            .store(crate::clock::unix_millis().0, Relaxed);
+    }
+
+    pub fn child(&self) -> Option<ChildKind> {
+        self.plans
+            .lock()
+            .expect("no holder of this lock panics")
+            .child
+    }
+}
+
+/// The shards as a snapshot sees them: all batons are held, or this is a fork's child.
+pub struct ShardsSource<'a> {
+    pub shards: Vec<&'a Shard>,
+}
+
+impl SnapshotSource for ShardsSource<'_> {
+    fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn for_each_key(&self, shard: usize, on_key: &mut OnKey<'_>) -> io::Result<()> {
+        let shard = self.shards[shard];
+        for db in (0..shard.databases() as u32).map(DbIndex) {
+            for entry in shard.db(db).iter() {
+                on_key(db, entry.key(), entry.expire_at(), entry.value())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn db_sizes(&self) -> Vec<(DbIndex, u64, u64)> {
+        let databases = self.shards.first().map_or(0, |shard| shard.databases()) as u32;
+        let sum = |db, count: fn(&keyspace::Db) -> usize| {
+            self.shards
+                .iter()
+                .map(|shard| count(shard.db(db)) as u64)
+                .sum()
+        };
+        (0..databases)
+            .map(DbIndex)
+            .map(|db| {
+                (
+                    db,
+                    sum(db, keyspace::Db::len),
+                    sum(db, keyspace::Db::expires_len),
+                )
+            })
+            .filter(|(_, keys, _)| *keys > 0)
+            .collect()
+    }
+}

@@ -1,0 +1,449 @@
+//! From arguments to a running server: configuration, limits of the process, listeners, threads.
+
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use config::{Config, IoBackend, Source, StorageBackend};
+use crossbeam_channel::{unbounded, Receiver};
+use keyspace::inbox::Inbox;
+use keyspace::{Baton, Garbage, Shard, ShardIndex, SlotMap};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use persistence::storage::sync::{SyncBackend, SyncPolicy, SyncService};
+use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
+
+use crate::aof::Aof;
+use crate::coordinator::Coordinator;
+use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
+use crate::stats::WorkerStats;
+use crate::worker::mailbox::Mailbox;
+use crate::worker::{Worker, ACCEPTING_WORKER};
+use crate::{clock, log, logger, signals};
+
+/// Files the server keeps open besides its clients' sockets.
+const RESERVED_FILES: u64 = 256;
+/// How long a port may still be held by a server that has just ended: the kernel tears its
+/// io_uring down after the process is gone.
+const BIND_PATIENCE: Duration = Duration::from_secs(3);
+const BIND_RETRY: Duration = Duration::from_millis(20);
+
+/// What the command line asks for.
+pub enum Invocation {
+    Serve {
+        config: Box<Config>,
+        config_file: Option<PathBuf>,
+    },
+    Print(String),
+}
+
+pub fn version_line() -> String {
+    let bits = usize::BITS;
+    format!(
+        "Basalt server v={} redis={} malloc=mimalloc bits={bits}",
+        env!("CARGO_PKG_VERSION"),
+        crate::session::REDIS_VERSION
+    )
+}
+
+const HELP: &str = "\
+Usage: basalt-server [CONFIG | -] [--directive value ...]
+       basalt-server --version | --help
+
+CONFIG is a file in the syntax of redis.conf; - reads it from standard input.
+Every directive can be given as an option, in any order; those come after the file's.
+
+Examples:
+       basalt-server
+       basalt-server config/basalt.conf
+       basalt-server --port 7777 --shards 4 --appendonly yes
+       basalt-server /etc/basalt.conf --loglevel verbose
+       echo 'maxclients 100' | basalt-server -
+";
+
+/// Reads the command line and the configuration it names.
+pub fn invocation(args: &[Vec<u8>]) -> Result<Invocation, String> {
+    let first = args.first().map(Vec::as_slice).unwrap_or_default();
+    match first {
+        b"-v" | b"--version" if args.len() == 1 => {
+            return Ok(Invocation::Print(version_line() + "\n"))
+        }
+        b"-h" | b"--help" if args.len() == 1 => return Ok(Invocation::Print(HELP.into())),
+        _ => {}
+    }
+    let named = !first.is_empty() && (first == b"-" || !first.starts_with(b"-"));
+    let (name, options) = if named {
+        (
+            Some(String::from_utf8_lossy(first).into_owned()),
+            &args[1..],
+        )
+    } else {
+        (None, args)
+    };
+    let mut config_file = None;
+    let mut text = Vec::new();
+    match name.as_deref() {
+        None => {}
+        Some("-") => {
+            io::stdin().read_to_end(&mut text).map_err(|error| {
+                format!("Cannot read the configuration from standard input: {error}")
+            })?;
+        }
+        Some(path) => {
+            text = std::fs::read(path).map_err(|error| {
+                format!("Fatal error, can't open config file '{path}': {error}")
+            })?;
+            config_file =
+                Some(std::path::absolute(path).map_err(|error| format!("{path}: {error}"))?);
+        }
+    }
+    let source = name.as_deref().map(|name| Source { name, text: &text });
+    let config = Config::from_sources(source, options, &config::FileSystem)
+        .map_err(|error| error.to_string())?;
+    Ok(Invocation::Serve {
+        config: Box::new(config),
+        config_file,
+    })
+}
+
+/// Cores this process may use.
+pub fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Differs after every start of the operating system; empty where that is unknown.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or(String::new(), |id| id.trim().to_owned())
+}
+
+fn random_hex(digits: usize) -> String {
+    let mut bytes = vec![0; digits / 2];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if read.is_err() {
+        // Without the device: time and process id tell runs apart well enough.
+        let mut rng = datatypes::Rng::from_seed(
+            clock::unix_millis().0 as u64 ^ u64::from(std::process::id()) << 32,
+        );
+        bytes
+            .iter_mut()
+            .for_each(|byte| *byte = rng.next_u64() as u8);
+    }
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Makes the process ready: log, directory, limits. Nothing has a thread yet.
+pub fn prepare(config: &mut Config) -> Result<(), String> {
+    logger::set_level(config.loglevel);
+    logger::set_file(config.logfile.as_deref())
+        .map_err(|error| format!("Can't open the log file: {error}"))?;
+    std::env::set_current_dir(&config.dir)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
+    config.dir = std::env::current_dir().map_err(|error| error.to_string())?;
+    raise_file_limit(config);
+    warn_of_system_settings();
+    Ok(())
+}
+
+fn raise_file_limit(config: &mut Config) {
+    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft >= wanted || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        return;
+    }
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let possible = hard.saturating_sub(RESERVED_FILES).max(1) as u32;
+    if possible < config.maxclients {
+        log!(
+            Warning,
+            "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
+            config.maxclients
+        );
+        log!(Warning, "Current maximum open files is {hard}. maxclients has been reduced to {possible} to compensate for low ulimit.");
+        config.maxclients = possible;
+    }
+}
+
+fn warn_of_system_settings() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    if read("/proc/sys/vm/overcommit_memory").trim() == "0" {
+        log!(Warning, "WARNING Memory overcommit must be enabled! Without it, a background save or AOF rewrite may fail under low memory condition. To fix this issue add 'vm.overcommit_memory = 1' to /etc/sysctl.conf and then reboot or run the command 'sysctl vm.overcommit_memory=1' for this to take effect.");
+    }
+    if read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[always]") {
+        log!(Warning, "WARNING You have Transparent Huge Pages (THP) support enabled in your kernel. This will create latency and memory usage issues while a snapshot is taken. To fix this issue run the command 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled' as root.");
+    }
+}
+
+/// The listeners that a configuration names.
+pub fn listeners(config: &Config) -> Result<Vec<(Listener, u32)>, String> {
+    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+    let mut listeners = Vec::new();
+    if config.port != 0 {
+        for address in &config.bind {
+            let (address, optional) = address
+                .strip_prefix('-')
+                .map_or((address.as_str(), false), |rest| (rest, true));
+            match bind_patiently(address, config.port, backlog) {
+                Ok(listener) => listeners.push((listener, 0)),
+                Err(error) if optional => log!(
+                    Warning,
+                    "Not listening on {address}:{}: {error}",
+                    config.port
+                ),
+                Err(error) => {
+                    return Err(format!(
+                        "Could not create server TCP listening socket {address}:{}: bind: {error}",
+                        config.port
+                    ))
+                }
+            }
+        }
+        if listeners.is_empty() && !config.bind.is_empty() {
+            return Err(format!(
+                "Failed listening on port {} (tcp), aborting.",
+                config.port
+            ));
+        }
+    }
+    if let Some(path) = &config.unixsocket {
+        let permissions = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
+        let listener = bind_unix(path, permissions, backlog).map_err(|error| {
+            format!(
+                "Failed opening Unix socket {}: bind: {error}",
+                path.display()
+            )
+        })?;
+        listeners.push((listener, 1));
+    }
+    Ok(listeners)
+}
+
+fn bind_patiently(address: &str, port: u16, backlog: i32) -> io::Result<Listener> {
+    let began = Instant::now();
+    loop {
+        match bind_tcp(address, port, backlog) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BIND_PATIENCE =>
+            {
+                std::thread::sleep(BIND_RETRY)
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Starts everything and returns what `main` waits for: the workers and the coordinator.
+pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHandle<()>>, String> {
+    let blocked = signals::block().map_err(|error| format!("Cannot block signals: {error}"))?;
+    let io_backend = reactor::probe(match config.io_backend {
+        IoBackend::Auto => BackendChoice::Auto,
+        IoBackend::IoUring => BackendChoice::IoUring,
+        IoBackend::Epoll => BackendChoice::Epoll,
+    })?;
+    let shards = if config.shards == 0 {
+        usable_cores()
+    } else {
+        config.shards as usize
+    };
+    let listeners = listeners(&config)?;
+    let (garbage, to_free) = unbounded();
+    let (requests, coordinator_requests) = unbounded();
+    let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
+    let databases = config.databases as usize;
+    let cell = |index| ShardCell {
+        baton: Baton::new(Shard::new(
+            ShardIndex(index),
+            slots,
+            databases,
+            garbage.clone(),
+        )),
+        inbox: Inbox::default(),
+    };
+    let handle = |_| WorkerHandle {
+        mailbox: Mailbox::default(),
+        stats: WorkerStats::default(),
+        connections: AtomicU32::new(0),
+    };
+    let identity = Identity {
+        run_id: random_hex(40),
+        started: Instant::now(),
+        started_at: clock::unix_millis(),
+        executable: std::env::current_exe()
+            .map_or(String::new(), |path| path.display().to_string()),
+        config_file,
+        io_backend,
+    };
+    let files_to_remove = [&config.pidfile, &config.unixsocket]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    write_pid_file(config.pidfile.as_deref());
+    let server: &'static Server = Box::leak(Box::new(Server::new(
+        identity,
+        config,
+        slots,
+        (0..slots.shards()).map(cell).collect(),
+        (0..shards).map(handle).collect(),
+        Aof::new(shards),
+        requests.clone(),
+    )));
+    server.aof.set_sync(sync_service(server)?);
+    server.aof.configure(&server.config());
+    log_start(server);
+    spawn("signals", move || signals::wait(&blocked, &requests))?;
+    spawn("lazy-free", move || free(server, &to_free))?;
+    let mut threads = workers(server, listeners)?;
+    let mut coordinator = Coordinator::new(server, coordinator_requests, files_to_remove);
+    threads.push(spawn("coordinator", move || {
+        if let Err(error) = coordinator.start() {
+            log!(Warning, "Fatal error loading the DB: {error}");
+            log!(Warning, "Nothing was changed on disk. Repair the file, restore it from a backup, or move it away to start without it.");
+            std::process::exit(1);
+        }
+        coordinator.run();
+    })?);
+    Ok(threads)
+}
+
+fn workers(
+    server: &'static Server,
+    mut listeners: Vec<(Listener, u32)>,
+) -> Result<Vec<JoinHandle<()>>, String> {
+    let mut threads = Vec::new();
+    for index in 0..server.workers.len() {
+        let listeners = if index == ACCEPTING_WORKER {
+            std::mem::take(&mut listeners)
+        } else {
+            Vec::new()
+        };
+        let seed = clock::unix_millis().0 as u64 ^ (index as u64) << 48;
+        threads.push(spawn(&format!("worker-{index}"), move || {
+            if let Err(error) = Worker::new(index, server, seed).run(listeners) {
+                panic!("worker {index} cannot go on: {error}");
+            }
+        })?);
+    }
+    Ok(threads)
+}
+
+fn sync_service(server: &'static Server) -> Result<SyncService, String> {
+    let backend = match server.config().storage_backend {
+        StorageBackend::Auto | StorageBackend::Threads => SyncBackend::Threads,
+        StorageBackend::Glommio => SyncBackend::Glommio,
+    };
+    let on_durable = Box::new(|_| {
+        if server.aof.fsyncs_always() {
+            server
+                .workers
+                .iter()
+                .for_each(|worker| worker.mailbox.wake());
+        }
+    });
+    SyncService::new(
+        backend,
+        server.shards.len(),
+        SyncPolicy::EverySecond,
+        on_durable,
+    )
+    .map_err(|error| format!("Cannot start the storage threads: {error}"))
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|error| format!("Cannot start thread {name}: {error}"))
+}
+
+/// The thread that frees what takes long to free.
+fn free(server: &Server, garbage: &Receiver<Garbage>) {
+    for piece in garbage {
+        let _gate = server
+            .free_gate
+            .lock()
+            .expect("no holder of this lock panics");
+        drop(piece);
+    }
+}
+
+fn write_pid_file(path: Option<&Path>) {
+    if let Some(path) = path {
+        if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+            log!(
+                Warning,
+                "Cannot write the pid file {}: {error}",
+                path.display()
+            );
+        }
+    }
+}
+
+fn log_start(server: &Server) {
+    let config = server.config();
+    let Identity { io_backend, .. } = &server.identity;
+    log!(
+        Notice,
+        "Basalt {} (behaviour of Redis {}), pid {}",
+        env!("CARGO_PKG_VERSION"),
+        crate::session::REDIS_VERSION,
+        std::process::id()
+    );
+    match &server.identity.config_file {
+        Some(path) => log!(Notice, "Configuration loaded from {}", path.display()),
+        None => log!(
+            Notice,
+            "No config file given, using the defaults and the command line"
+        ),
+    }
+    log!(
+        Notice,
+        "Shards: {}, one worker each; {} cores usable",
+        server.shards.len(),
+        usable_cores()
+    );
+    log!(
+        Notice,
+        "I/O backend: {} ({})",
+        io_backend.backend,
+        io_backend.reason
+    );
+    let aof = match (config.appendonly, config.aof_use_rdb_preamble) {
+        (false, _) => "off",
+        (true, true) => "on, RDB base and a segment per shard",
+        (true, false) => "on, a base of commands and a segment per shard",
+    };
+    let save = if config.save.is_empty() {
+        "none".into()
+    } else {
+        config
+            .value_of("save")
+            .map_or(String::new(), |v| String::from_utf8_lossy(&v).into_owned())
+    };
+    let fsync = config
+        .value_of("appendfsync")
+        .map_or(String::new(), |v| String::from_utf8_lossy(&v).into_owned());
+    log!(
+        Notice,
+        "Persistence: AOF {aof}, appendfsync {fsync}; save points: {save}; in {}",
+        config.dir.display()
+    );
+    for address in config.bind.iter().filter(|_| config.port != 0) {
+        log!(Notice, "Listening on {address} port {}", config.port);
+    }
+    let unused = config.accepted_only_in_use();
+    if !unused.is_empty() {
+        log!(
+            Warning,
+            "Directives that are accepted and have no effect here: {}",
+            unused.join(", ")
+        );
+    }
+}

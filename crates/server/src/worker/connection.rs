@@ -1,0 +1,159 @@
+//! A connection's state, owned by its worker.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::time::Instant;
+
+use keyspace::{DbIndex, Lsn, ShardIndex, UnixMillis};
+use reactor::ConnId;
+use resp::{Parser, Protocol};
+
+use super::posted::Caller;
+use crate::clients::{flag, ClientRecord};
+use crate::session::transaction::{Transaction, Watches};
+
+/// What CLIENT REPLY says about the replies to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyMode {
+    On,
+    Off,
+    /// The reply to the next command is left out.
+    SkipNext,
+}
+
+pub struct Connection {
+    pub id: ConnId,
+    pub record: Arc<ClientRecord>,
+    /// Received bytes that are not processed yet; they begin with the first of a request.
+    pub input: Vec<u8>,
+    pub parser: Parser,
+    /// Replies that are not handed to the event loop yet.
+    pub out: Vec<u8>,
+    /// Bytes handed to the event loop whose send has not ended.
+    pub sending_bytes: usize,
+    pub db: DbIndex,
+    pub protocol: Protocol,
+    pub authenticated: bool,
+    pub reply_mode: ReplyMode,
+    pub no_touch: bool,
+    pub no_evict: bool,
+    pub transaction: Option<Transaction>,
+    pub watches: Watches,
+    /// A posted command or a request to the coordinator is under way: nothing of this
+    /// connection runs until its reply is here.
+    pub waiting: bool,
+    /// Receiving straight into `input`, which the event loop has meanwhile.
+    pub receiving_large: bool,
+    /// Close once everything in `out` is sent; no request is processed any more.
+    pub closing: bool,
+    /// Already on the worker's list of connections with something to send.
+    pub is_dirty: bool,
+    /// What must be durable before `out` may be sent, under `appendfsync always`.
+    pub durable: Vec<(ShardIndex, Lsn)>,
+    /// Since when the output is above its soft limit.
+    pub above_soft_limit_since: Option<Instant>,
+    pub active_at: UnixMillis,
+    pub commands: u64,
+    pub net_input_bytes: u64,
+    pub net_output_bytes: u64,
+}
+
+impl Connection {
+    pub fn new(id: ConnId, record: Arc<ClientRecord>, authenticated: bool) -> Connection {
+        Connection {
+            id,
+            active_at: record.connected_at,
+            record,
+            input: Vec::new(),
+            parser: Parser::default(),
+            out: Vec::new(),
+            sending_bytes: 0,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            no_touch: false,
+            no_evict: false,
+            transaction: None,
+            watches: Watches::default(),
+            waiting: false,
+            receiving_large: false,
+            closing: false,
+            is_dirty: false,
+            durable: Vec::new(),
+            above_soft_limit_since: None,
+            commands: 0,
+            net_input_bytes: 0,
+            net_output_bytes: 0,
+        }
+    }
+
+    #[inline]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: self.no_touch,
+        }
+    }
+
+    pub fn reply(&mut self) -> resp::Reply<'_> {
+        resp::Reply::new(&mut self.out, self.protocol)
+    }
+
+    /// Bytes of replies that the client has not read.
+    pub fn output_bytes(&self) -> usize {
+        self.out.len() + self.sending_bytes
+    }
+
+    /// Remembers that the next replies may go out only when `lsn` of `shard` is durable.
+    pub fn wait_durable(&mut self, shard: ShardIndex, lsn: Lsn) {
+        match self.durable.iter_mut().find(|(s, _)| *s == shard) {
+            Some((_, wanted)) => *wanted = lsn.max(*wanted),
+            None => self.durable.push((shard, lsn)),
+        }
+    }
+
+    /// Publishes what CLIENT LIST shows.
+    pub fn update_record(&self, last_command: Option<&'static commands::Command>) {
+        let record = &*self.record;
+        record.active_at.store(self.active_at.0, Relaxed);
+        record.db.store(self.db.0, Relaxed);
+        record.resp.store(
+            if self.protocol == Protocol::Resp3 {
+                3
+            } else {
+                2
+            },
+            Relaxed,
+        );
+        record.multi.store(
+            self.transaction.as_ref().map_or(-1, |t| t.len() as i64),
+            Relaxed,
+        );
+        record.watches.store(self.watches.len(), Relaxed);
+        record.input_bytes.store(self.input.len(), Relaxed);
+        record.output_bytes.store(self.output_bytes(), Relaxed);
+        record.net_input_bytes.store(self.net_input_bytes, Relaxed);
+        record
+            .net_output_bytes
+            .store(self.net_output_bytes, Relaxed);
+        record.commands.store(self.commands, Relaxed);
+        let own = size_of::<Connection>() + size_of::<ClientRecord>();
+        record.memory_bytes.store(
+            own + self.input.capacity() + self.out.capacity() + self.sending_bytes,
+            Relaxed,
+        );
+        if let Some(command) = last_command {
+            record
+                .last_command
+                .store(std::ptr::from_ref(command).addr(), Relaxed);
+        }
+        let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+        let flags = bit(self.transaction.is_some(), flag::MULTI)
+            | bit(self.closing, flag::CLOSE_AFTER_REPLY)
+            | bit(self.no_evict, flag::NO_EVICT)
+            | bit(self.no_touch, flag::NO_TOUCH);
+        record.flags.store(flags, Relaxed);
+    }
+}

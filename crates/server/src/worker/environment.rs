@@ -1,0 +1,78 @@
+//! What a worker's commands run with, apart from the shards: limits, randomness, codec.
+
+use commands::{Codec, CommandResult, Ctx, Keyspace};
+use datatypes::{Limits, Rng};
+use keyspace::{Key, UnixMillis, View};
+use resp::{Argv, Reply};
+
+use super::posted::Caller;
+use crate::codec::RdbCodec;
+
+pub type Handler = fn(&mut Ctx<'_, '_>) -> CommandResult;
+
+pub struct Environment {
+    pub rng: Rng,
+    pub limits: Limits,
+    pub string_bytes_max: u64,
+    pub codec: RdbCodec,
+}
+
+impl Environment {
+    pub fn new(seed: u64, config: &config::Config) -> Environment {
+        let mut this = Environment {
+            rng: Rng::from_seed(seed),
+            limits: Limits::default(),
+            string_bytes_max: 0,
+            codec: RdbCodec,
+        };
+        this.configure(config);
+        this
+    }
+
+    /// Takes over what the configuration says.
+    pub fn configure(&mut self, config: &config::Config) {
+        self.string_bytes_max = config.proto_max_bulk_len_bytes;
+        self.limits = limits(config);
+    }
+
+    /// Runs a command's function. On an error it may have written a part of a reply, which the
+    /// caller takes back.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    pub fn call<'a>(
+        &'a mut self,
+        handler: Handler,
+        view: &'a mut View<'_>,
+        caller: Caller,
+        now: UnixMillis,
+        argv: Argv<'a>,
+        routed: Option<Key<'a>>,
+        out: &'a mut Vec<u8>,
+    ) -> CommandResult {
+        let mut ctx = Ctx {
+            argv,
+            reply: Reply::new(out, caller.protocol),
+            keys: Keyspace::new(view, caller.db, now, argv, routed, caller.no_touch),
+            rng: &mut self.rng,
+            limits: &self.limits,
+            string_bytes_max: self.string_bytes_max,
+            codec: &self.codec as &dyn Codec,
+        };
+        handler(&mut ctx)
+    }
+}
+
+/// The encoding thresholds of a configuration.
+pub fn limits(config: &config::Config) -> Limits {
+    Limits {
+        hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
+        hash_max_listpack_value: config.hash_max_listpack_value_bytes as usize,
+        set_max_intset_entries: config.set_max_intset_entries as usize,
+        set_max_listpack_entries: config.set_max_listpack_entries as usize,
+        set_max_listpack_value: config.set_max_listpack_value_bytes as usize,
+        zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
+        zset_max_listpack_value: config.zset_max_listpack_value_bytes as usize,
+        list_max_listpack_size: config.list_max_listpack_size,
+        list_compress_depth: config.list_compress_depth as u32,
+    }
+}

@@ -1,0 +1,56 @@
+//! What other threads tell a worker.
+
+use std::sync::OnceLock;
+
+use keyspace::inbox::Inbox;
+use reactor::{ConnId, Listener, Notifier, Stream};
+
+use super::posted::Reply;
+
+pub enum Message {
+    /// A connection to serve from now on.
+    Connection { stream: Stream, tag: u32 },
+    /// The reply to a command that was posted to a shard's inbox.
+    Reply(Reply),
+    /// The reply to a request of a connection to the coordinator.
+    CoordinatorReply { conn: ConnId, reply: Vec<u8> },
+    /// Disconnect a client, by CLIENT KILL.
+    Kill(ConnId),
+    /// Listen on these instead of what was listened on before. For the accepting worker.
+    Listen(Vec<(Listener, u32)>),
+    /// End the thread.
+    Stop,
+}
+
+#[derive(Default)]
+pub struct Mailbox {
+    messages: Inbox<Message>,
+    /// Set by the worker once its event loop exists.
+    notifier: OnceLock<Notifier>,
+}
+
+impl Mailbox {
+    pub fn open(&self, notifier: Notifier) {
+        if self.notifier.set(notifier).is_err() {
+            unreachable!("a worker opens its mailbox once");
+        }
+    }
+
+    pub fn post(&self, message: Message) {
+        self.messages.post(message);
+        self.wake();
+    }
+
+    /// Makes the worker's current or next wait end.
+    pub fn wake(&self) {
+        if let Some(notifier) = self.notifier.get() {
+            notifier.wake();
+        }
+    }
+
+    pub fn take(&self, into: &mut Vec<Message>) {
+        if !self.messages.is_empty() {
+            self.messages.take(into);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A worker: a thread with an event loop and its connections, home of one shard.
+//!
+//! A turn has phases: collect events; read, parse and run commands; write the logs of the shards
+//! touched; send replies; timers. Replies leave only after the writes they show are in the log.
+//! Between turns a worker holds no baton, no lock and nothing of the allocator.
+
+pub mod connection;
+pub mod environment;
+pub mod mailbox;
+pub mod posted;
+pub mod route;
+mod run;
+mod serve;
+mod touched;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use commands::CommandError;
+use config::{Config, CrossShard};
+use keyspace::{ShardIndex, UnixMillis};
+use reactor::{ConnId, Listener, Options, Reactor};
+use resp::Span;
+
+use crate::clock;
+use crate::shared::Server;
+use crate::stats::WorkerStats;
+use connection::Connection;
+use environment::Environment;
+use mailbox::Message;
+use posted::{Posted, Reply};
+use run::Planned;
+use touched::Touched;
+
+/// The accepting worker; it hands connections to the others.
+pub const ACCEPTING_WORKER: usize = 0;
+
+/// Between two looks at timers while something may be due, and while nothing is.
+const CRON_BUSY: Duration = Duration::from_millis(100);
+const CRON_IDLE: Duration = Duration::from_millis(1000);
+
+pub struct Worker {
+    pub(crate) index: usize,
+    pub(crate) server: &'static Server,
+    pub(crate) config: Arc<Config>,
+    config_version: u64,
+    cross_shard: CrossShard,
+    pub(crate) env: Environment,
+    /// The time of this turn.
+    pub(crate) now: UnixMillis,
+    /// The turn may have waited since `now` was read.
+    now_is_old: bool,
+    /// By the slot of their ConnId.
+    connections: Vec<Option<Box<Connection>>>,
+    /// Connections with replies to send.
+    dirty: Vec<ConnId>,
+    /// Connections whose replies wait for writes to become durable.
+    awaiting_durable: Vec<ConnId>,
+    plan: Vec<Planned>,
+    spans: Vec<Span>,
+    touched: Touched,
+    posted: Vec<Posted>,
+    /// Replies to commands run for other workers, to be delivered when the logs are written.
+    posted_replies: Vec<(usize, Reply)>,
+    messages: Vec<Message>,
+    next_cron: Instant,
+    next_listener: usize,
+    stopping: bool,
+}
+
+impl Worker {
+    pub fn new(index: usize, server: &'static Server, seed: u64) -> Worker {
+        let config = server.config();
+        Worker {
+            index,
+            server,
+            config_version: server.config_version(),
+            cross_shard: config.cross_shard,
+            env: Environment::new(seed, &config),
+            config,
+            now: clock::unix_millis(),
+            now_is_old: false,
+            connections: Vec::new(),
+            dirty: Vec::new(),
+            awaiting_durable: Vec::new(),
+            plan: Vec::new(),
+            spans: Vec::new(),
+            touched: Touched::new(server.shards.len()),
+            posted: Vec::new(),
+            posted_replies: Vec::new(),
+            messages: Vec::new(),
+            next_cron: Instant::now(),
+            next_listener: 0,
+            stopping: false,
+        }
+    }
+
+    /// The worker's thread, until it is told to stop.
+    pub fn run(mut self, listeners: Vec<(Listener, u32)>) -> std::io::Result<()> {
+        let mut reactor =
+            Reactor::new(self.server.identity.io_backend.backend, Options::default())?;
+        self.server.workers[self.index]
+            .mailbox
+            .open(reactor.notifier());
+        for (listener, tag) in listeners {
+            reactor.listen(listener, tag)?;
+        }
+        while !self.stopping {
+            self.server.safe_point.pass();
+            self.turn(&mut reactor)?;
+        }
+        self.server.safe_point.leave();
+        Ok(())
+    }
+
+    /// One turn of the event loop.
+    pub fn turn(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
+        let timeout = self.next_cron.saturating_duration_since(Instant::now());
+        self.now_is_old = true;
+        reactor.turn(Some(timeout), self)?;
+        self.read_clock();
+        self.read_mailbox(reactor);
+        self.serve_inbox(ShardIndex(self.index as u16));
+        self.refresh_config();
+        self.cron(reactor);
+        self.write_logs();
+        self.deliver_posted_replies();
+        self.send_replies(reactor);
+        Ok(())
+    }
+
+    /// Reads the clock, once a turn.
+    #[inline]
+    fn read_clock(&mut self) {
+        if self.now_is_old {
+            self.now = clock::unix_millis();
+            self.now_is_old = false;
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &'static WorkerStats {
+        &self.server.workers[self.index].stats
+    }
+
+    pub(crate) fn count_error(&self) {
+        self.stats().error_replies.add(1);
+    }
+
+    /// Why writes are refused at present, if they are.
+    #[inline]
+    pub(crate) fn refusal_of_writes(&self) -> Option<CommandError> {
+        self.server.snapshot.refusal_of_writes(&self.server.aof)
+    }
+
+    fn refresh_config(&mut self) {
+        let version = self.server.config_version();
+        if version != self.config_version {
+            self.config_version = version;
+            self.config = self.server.config();
+            self.cross_shard = self.config.cross_shard;
+            self.env.configure(&self.config);
+        }
+    }
+
+    /// Makes the current thread's copy of the configuration the one in force, after CONFIG SET.
+    pub(crate) fn config_changed(&mut self) {
+        self.refresh_config();
+    }
+
+    fn cron(&mut self, reactor: &mut Reactor) {
+        let now = Instant::now();
+        if now < self.next_cron {
+            return;
+        }
+        let expiring = self.expire_cycle();
+        self.close_idle(reactor);
+        self.next_cron = now + if expiring { CRON_BUSY } else { CRON_IDLE };
+    }
+
+    /// Deletes keys of the home shard whose time has passed. True while any key there expires.
+    fn expire_cycle(&mut self) -> bool {
+        /// Keys drawn from a database at a time, and more of each with `active-expire-effort`.
+        const SAMPLES: usize = 20;
+        const SAMPLES_PER_EFFORT: usize = 5;
+        /// Draws a cycle may take; they bound its time to about a millisecond per effort.
+        const ROUNDS: usize = 200;
+        let server = self.server;
+        let Some(cell) = server.shards.get(self.index) else {
+            return false;
+        };
+        let Some(mut guard) = cell.baton.try_take() else {
+            return true;
+        };
+        guard.set_clock(
+            server
+                .clock_seconds
+                .load(std::sync::atomic::Ordering::Relaxed),
+        );
+        let active = server
+            .active_expire
+            .load(std::sync::atomic::Ordering::Relaxed)
+            && !server.is_loading();
+        let databases = guard.databases() as u32;
+        let expiring = (0..databases).any(|db| guard.db(keyspace::DbIndex(db)).expires_len() > 0);
+        if active && expiring {
+            let effort = self.config.active_expire_effort as usize - 1;
+            let begun = Instant::now();
+            let samples = SAMPLES + SAMPLES_PER_EFFORT * effort;
+            let stale_percent = 10usize.saturating_sub(effort);
+            let capped = guard.expire_cycle(
+                clock::unix_millis(),
+                &mut self.env.rng,
+                samples,
+                stale_percent,
+                ROUNDS * (1 + effort),
+            );
+            if capped {
+                server.stats.expired_time_cap_reached.add_shared(1);
+            }
+            self.stats()
+                .expire_cycle_micros
+                .add(begun.elapsed().as_micros() as u64);
+            if guard.log.is_enabled() {
+                self.touched.note(guard.index(), guard.log.end());
+            }
+        }
+        self.release(Some((ShardIndex(self.index as u16), guard)));
+        active && expiring
+    }
+
+    /// Writes the logs that this turn's replies show.
+    fn write_logs(&mut self) {
+        let server = self.server;
+        self.touched
+            .drain(|shard, lsn| server.aof.write(server, shard, lsn));
+    }
+
+    fn deliver_posted_replies(&mut self) {
+        for (worker, reply) in std::mem::take(&mut self.posted_replies) {
+            self.server.workers[worker]
+                .mailbox
+                .post(Message::Reply(reply));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Commands that travel to a shard's inbox, and their replies that travel back.
+
+use commands::Command;
+use keyspace::{DbIndex, Lsn, ShardIndex};
+use reactor::ConnId;
+use resp::{OwnedArgv, Protocol};
+
+/// What a command's run depends on of its connection.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    pub db: DbIndex,
+    pub protocol: Protocol,
+    pub no_touch: bool,
+}
+
+/// A command for one shard, to be run by whoever holds the shard's baton.
+pub struct Posted {
+    /// The worker and connection that wait for the reply.
+    pub worker: usize,
+    pub conn: ConnId,
+    pub caller: Caller,
+    pub command: &'static Command,
+    pub argv: OwnedArgv,
+}
+
+/// A posted command's reply.
+pub struct Reply {
+    pub conn: ConnId,
+    pub bytes: Vec<u8>,
+    pub is_error: bool,
+    /// What must be durable before the reply may be sent, under `appendfsync always`.
+    pub durable: Option<(ShardIndex, Lsn)>,
+}

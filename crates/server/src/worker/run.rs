@@ -1,0 +1,674 @@
+//! Requests out of a connection's bytes, and each run where its keys are.
+//!
+//! A batch is parsed and routed as a whole, then run in order: the baton of a shard is taken for
+//! each run of commands on that shard and given back when the next one is elsewhere. The first
+//! time a batch holds a shard's baton, the table lines of all its keys there are prefetched.
+//! When a baton is taken for longer than a moment, the command is posted to the shard's inbox
+//! and the connection waits for the reply, while the worker goes on with others.
+
+use std::borrow::Cow;
+
+use commands::{Command, CommandError, CommandResult, Flags, Run};
+use config::CrossShard;
+use keyspace::baton::Guard;
+use keyspace::{Key, Lsn, Shard, ShardIndex, View};
+use resp::{Argv, OwnedArgv, ParserLimits, Step};
+
+use super::connection::{Connection, ReplyMode};
+use super::environment::Handler;
+use super::posted::{Posted, Reply};
+use super::route::ShardSet;
+use super::Worker;
+use crate::session::{transaction, Host};
+
+/// Requests parsed ahead of running.
+const BATCH_COMMANDS_MAX: usize = 64;
+/// Looks at a taken baton before its command is posted: a microsecond or two.
+const BATON_SPINS: u32 = 100;
+/// Missing bytes of a request from which on it is received straight into its buffer.
+const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
+
+const NO_AUTH: CommandError = CommandError::new("NOAUTH Authentication required.");
+const LOADING: CommandError = CommandError::new("LOADING Redis is loading the dataset in memory");
+const NOT_IN_MULTI: CommandError =
+    CommandError::new("ERR Command not allowed inside a transaction");
+
+/// A parsed request: where it ends, its arguments and where it is to run.
+pub struct Planned {
+    command: Option<&'static Command>,
+    first_span: u32,
+    span_count: u32,
+    /// Bytes from the batch's begin to this request's end.
+    end: u32,
+    /// Hash and shard of the key of a command with one key.
+    key: Option<(u64, ShardIndex)>,
+    inline: Option<Box<OwnedArgv>>,
+}
+
+enum PlanEnd {
+    /// The batch is full; there may be more.
+    Full,
+    Incomplete {
+        wanted: usize,
+    },
+    Broken(resp::ProtocolError),
+}
+
+/// A baton in hand, with its shard.
+pub type Held = (ShardIndex, Guard<'static, Shard>);
+
+impl Worker {
+    /// Runs all whole requests in `bytes`, unless the connection comes to wait or close. Returns
+    /// how many bytes were used, and what the rest needs to become a whole request.
+    pub(super) fn process(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, usize) {
+        let mut done = 0;
+        let mut wanted = 0;
+        while !c.waiting && !c.closing {
+            let end = self.plan(c, &bytes[done..]);
+            let (used, all) = self.run_plan(c, &bytes[done..]);
+            done += used;
+            if !all {
+                // What was parsed ahead is parsed again when the connection goes on.
+                c.parser = resp::Parser::default();
+                break;
+            }
+            match end {
+                PlanEnd::Full => {}
+                PlanEnd::Incomplete { wanted: n } => {
+                    wanted = n;
+                    break;
+                }
+                PlanEnd::Broken(error) => {
+                    self.count_error();
+                    c.reply()
+                        .error(format!("ERR Protocol error: {}", error.message()).as_bytes());
+                    c.closing = true;
+                }
+            }
+        }
+        (done, wanted)
+    }
+
+    /// Parses and routes up to a batch of requests.
+    fn plan(&mut self, c: &mut Connection, bytes: &[u8]) -> PlanEnd {
+        self.plan.clear();
+        self.spans.clear();
+        let limits = ParserLimits {
+            bulk_bytes_max: self.env.string_bytes_max,
+            authenticated: c.authenticated,
+        };
+        let mut at = 0;
+        while self.plan.len() < BATCH_COMMANDS_MAX {
+            let first_span = self.spans.len();
+            let (end, inline) = match c.parser.next(&bytes[at..], at, &limits, &mut self.spans) {
+                Ok(Step::Command { len }) => (at + len, None),
+                Ok(Step::Inline { len, argv }) => (at + len, Some(Box::new(argv))),
+                Ok(Step::Nothing { len }) => {
+                    at += len;
+                    match self.plan.last_mut() {
+                        Some(last) => last.end = at as u32,
+                        None => self.plan.push(Planned::nothing(at)),
+                    }
+                    continue;
+                }
+                Ok(Step::Incomplete { wanted }) => return PlanEnd::Incomplete { wanted },
+                Err(error) => return PlanEnd::Broken(error),
+            };
+            at = end;
+            let argv = match &inline {
+                Some(owned) => owned.argv(),
+                None => Argv::new(bytes, &self.spans[first_span..]),
+            };
+            let command = commands::find(argv.arg(0));
+            let key = command.and_then(|command| {
+                let index = command.single_key()?;
+                let bytes = argv.get(index)?;
+                Some((
+                    datatypes::ptr_table::hash_bytes(bytes),
+                    self.server.slots.shard_of(bytes),
+                ))
+            });
+            let span_count = (self.spans.len() - first_span) as u32;
+            self.plan.push(Planned {
+                command,
+                first_span: first_span as u32,
+                span_count,
+                end: end as u32,
+                key,
+                inline,
+            });
+        }
+        PlanEnd::Full
+    }
+
+    /// Runs the planned requests in order. Returns the bytes used, and whether all ran.
+    fn run_plan(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, bool) {
+        let plan = std::mem::take(&mut self.plan);
+        let spans = std::mem::take(&mut self.spans);
+        let mut held: Option<Held> = None;
+        let (mut used, mut ran, mut last) = (0, 0, None);
+        // Shards whose keys in this batch were prefetched; those beyond 64 go without.
+        let mut prefetched = 0u64;
+        let open = !self.server.is_loading() && self.refusal_of_writes().is_none();
+        for (index, item) in plan.iter().enumerate() {
+            let argv = match &item.inline {
+                Some(owned) => owned.argv(),
+                None => Argv::new(
+                    bytes,
+                    &spans[item.first_span as usize..(item.first_span + item.span_count) as usize],
+                ),
+            };
+            let plain =
+                open && c.authenticated && c.transaction.is_none() && c.reply_mode == ReplyMode::On;
+            match (item.command, item.key) {
+                (Some(command), Some((hash, shard)))
+                    if plain && command.accepts_arity(argv.len()) =>
+                {
+                    if held.as_ref().is_none_or(|(held, _)| *held != shard) {
+                        self.release(held.take());
+                        held = self.take_baton(shard);
+                        let Some((_, guard)) = &held else {
+                            self.post(c, command, argv, shard);
+                            used = item.end as usize;
+                            ran = index + 1;
+                            last = Some(command);
+                            break;
+                        };
+                        if plan.len() > 1 && shard.0 < 64 && prefetched >> shard.0 & 1 == 0 {
+                            prefetched |= 1 << shard.0;
+                            prefetch(guard, c, &plan[index..], shard);
+                        }
+                    }
+                    let (_, guard) = held.as_mut().expect("taken above");
+                    self.run_on_shard(c, command, argv, hash, guard);
+                    last = Some(command);
+                }
+                _ if argv.is_empty() => {}
+                _ => {
+                    self.release(held.take());
+                    last = self.run_any(c, item.command, argv).or(last);
+                }
+            }
+            used = item.end as usize;
+            ran = index + 1;
+            if c.waiting || c.closing {
+                break;
+            }
+        }
+        self.release(held);
+        let all = ran == plan.len();
+        c.commands += ran as u64;
+        self.stats().commands_processed.add(ran as u64);
+        c.update_record(last);
+        (self.plan, self.spans) = (plan, spans);
+        (used, all)
+    }
+
+    /// Runs a command of one key on the shard in hand.
+    #[inline]
+    fn run_on_shard(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+        hash: u64,
+        guard: &mut Shard,
+    ) {
+        let Run::Keys(handler) = command.run else {
+            unreachable!("only commands that run on their keys are routed by key");
+        };
+        let shard = guard.index();
+        let bytes = argv.arg(command.single_key().expect("routed by its one key"));
+        let caller = c.caller();
+        let key = Key { bytes, hash, shard };
+        let (result, durable) =
+            self.run_handler(handler, command, argv, Some(key), caller, guard, &mut c.out);
+        if let Err(error) = result {
+            self.count_error();
+            c.reply().error(error.text().as_bytes());
+        }
+        if let Some(lsn) = durable {
+            c.wait_durable(shard, lsn);
+        }
+    }
+
+    /// Runs a handler on one shard, makes several effects one transaction, and tells what must be
+    /// durable before the reply may be seen. On an error, nothing is left in `out`.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn run_handler(
+        &mut self,
+        handler: Handler,
+        command: &'static Command,
+        argv: Argv<'_>,
+        key: Option<Key<'_>>,
+        caller: super::posted::Caller,
+        shard: &mut Shard,
+        out: &mut Vec<u8>,
+    ) -> (CommandResult, Option<Lsn>) {
+        let (start, mark) = (out.len(), shard.log.mark());
+        let mut view = View::one(shard, self.server.slots);
+        let result = self
+            .env
+            .call(handler, &mut view, caller, self.now, argv, key, out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        if shard.log.is_enabled() {
+            if command.is_write() && shard.log.effects_since(mark) > 1 {
+                shard.log.wrap(mark, b"");
+            }
+            return (result, self.note_log(shard));
+        }
+        (result, None)
+    }
+
+    /// Remembers that the shard's log is to be written before this turn's replies go out.
+    /// Returns what a reply must wait for under `appendfsync always`.
+    fn note_log(&mut self, shard: &Shard) -> Option<Lsn> {
+        let end = shard.log.end();
+        self.touched.note(shard.index(), end);
+        (self.server.aof.fsyncs_always() && self.server.aof.durable(shard.index()) < end)
+            .then_some(end)
+    }
+
+    /// Everything that is not the fast path: checks as Redis makes them, then the command.
+    fn run_any(
+        &mut self,
+        c: &mut Connection,
+        command: Option<&'static Command>,
+        argv: Argv<'_>,
+    ) -> Option<&'static Command> {
+        let start = c.out.len();
+        let skipped = c.reply_mode;
+        let (command, result) = match resolve(command, argv) {
+            Ok(command) => (Some(command), self.admit_and_run(c, command, argv)),
+            Err(error) => {
+                if let Some(transaction) = &mut c.transaction {
+                    transaction.abort();
+                }
+                (None, Err(error))
+            }
+        };
+        if let Err(error) = result {
+            c.out.truncate(start);
+            self.count_error();
+            c.reply().error(error.text().as_bytes());
+        }
+        if skipped != ReplyMode::On {
+            if c.reply_mode != ReplyMode::On || skipped == ReplyMode::SkipNext {
+                c.out.truncate(start);
+            }
+            if skipped == ReplyMode::SkipNext && c.reply_mode == ReplyMode::SkipNext {
+                c.reply_mode = ReplyMode::On;
+            }
+        }
+        command
+    }
+
+    fn admit_and_run(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
+        let admitted = self.admit(c, command);
+        if let Some(transaction) = c
+            .transaction
+            .as_mut()
+            .filter(|_| !transaction::is_transaction_control(command))
+        {
+            if let Err(error) = admitted {
+                transaction.abort();
+                return Err(error);
+            }
+            if command.flags.contains(Flags::NO_MULTI) {
+                transaction.abort();
+                return Err(NOT_IN_MULTI);
+            }
+            transaction.queue(command, argv);
+            c.reply().simple("QUEUED");
+            return Ok(());
+        }
+        admitted?;
+        self.run_admitted(c, command, argv)
+    }
+
+    fn admit(&self, c: &Connection, command: &'static Command) -> CommandResult {
+        if !c.authenticated && !command.flags.contains(Flags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        if self.server.is_loading() && !command.flags.contains(Flags::LOADING) {
+            return Err(LOADING);
+        }
+        match self.refusal_of_writes() {
+            Some(refusal) if command.is_write() || command.name == "ping" => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    fn run_admitted(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
+        let server = self.server;
+        let handler = match command.run {
+            Run::Host(host) => return self.host(c, host, command, argv, Host::Alone),
+            Run::Nowhere(handler) => {
+                let mut view = View::several(Vec::new(), server.slots);
+                let caller = c.caller();
+                return self
+                    .env
+                    .call(handler, &mut view, caller, self.now, argv, None, &mut c.out);
+            }
+            Run::Keys(handler) | Run::AllShards(handler) | Run::Cursor(handler) => handler,
+            Run::Container => unreachable!("resolved to a subcommand"),
+        };
+        let mut shards = ShardSet::new(server.slots);
+        match command.run {
+            Run::Keys(_) => shards.add_keys(command, argv),
+            Run::Cursor(_) => shards.add(cursor_shard(argv, server.slots.shards())),
+            _ => shards.add_all(),
+        }
+        let mut indexes = shards.iter();
+        if let (Some(shard), None) = (indexes.next(), indexes.next()) {
+            return self.run_on_one(c, command, handler, argv, shard);
+        }
+        let mut guards = self.take_batons(&shards);
+        let marks: Vec<_> = guards.iter().map(|(_, guard)| guard.log.mark()).collect();
+        let mut view = View::several(
+            guards.iter_mut().map(|(_, guard)| &mut **guard).collect(),
+            server.slots,
+        );
+        let caller = c.caller();
+        let result = self
+            .env
+            .call(handler, &mut view, caller, self.now, argv, None, &mut c.out);
+        if command.is_write() {
+            self.seal_transaction(view.shards_mut(), &marks);
+        }
+        drop(view);
+        self.release_batons(c, guards);
+        result
+    }
+
+    /// A command whose keys all lie in one shard, off the fast path.
+    fn run_on_one(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        handler: Handler,
+        argv: Argv<'_>,
+        shard: ShardIndex,
+    ) -> CommandResult {
+        let suppressed = c.reply_mode != ReplyMode::On;
+        let held = if suppressed {
+            Some((shard, self.server.shard(shard).baton.take()))
+        } else {
+            self.take_baton(shard)
+        };
+        let Some(mut held) = held else {
+            self.post(c, command, argv, shard);
+            return Ok(());
+        };
+        let caller = c.caller();
+        let (result, durable) = self.run_handler(
+            handler,
+            command,
+            argv,
+            None,
+            caller,
+            &mut held.1,
+            &mut c.out,
+        );
+        self.release(Some(held));
+        if let Some(lsn) = durable {
+            c.wait_durable(shard, lsn);
+        }
+        result
+    }
+
+    /// The shard's baton, unless it is taken for longer than a moment or the policy forbids.
+    #[inline]
+    fn take_baton(&mut self, shard: ShardIndex) -> Option<Held> {
+        if self.cross_shard == CrossShard::Message && usize::from(shard.0) != self.index {
+            return None;
+        }
+        self.server
+            .shard(shard)
+            .baton
+            .try_take_spinning(BATON_SPINS)
+            .map(|guard| (shard, guard))
+    }
+
+    /// The batons of several shards, in ascending order, however long it takes.
+    pub(crate) fn take_batons(&mut self, shards: &ShardSet) -> Vec<Held> {
+        let server = self.server;
+        shards
+            .iter()
+            .map(|shard| (shard, server.shard(shard).baton.take()))
+            .collect()
+    }
+
+    /// Gives batons back after a command of `c` that used all of them.
+    pub(crate) fn release_batons(&mut self, c: &mut Connection, guards: Vec<Held>) {
+        for held in guards {
+            if held.1.log.is_enabled() {
+                if let Some(lsn) = self.note_log(&held.1) {
+                    c.wait_durable(held.0, lsn);
+                }
+            }
+            self.release(Some(held));
+        }
+    }
+
+    /// Runs `f` on a shard, waiting for its baton.
+    pub(crate) fn with_shard<R>(
+        &mut self,
+        shard: ShardIndex,
+        f: impl FnOnce(&mut Shard) -> R,
+    ) -> R {
+        let mut guard = self.server.shard(shard).baton.take();
+        let result = f(&mut guard);
+        if guard.log.is_enabled() {
+            self.note_log(&guard);
+        }
+        self.release(Some((shard, guard)));
+        result
+    }
+
+    /// Gives a baton back, after running what was posted meanwhile; see [`keyspace::baton`].
+    #[inline]
+    pub(super) fn release(&mut self, held: Option<Held>) {
+        let Some((shard, mut guard)) = held else {
+            return;
+        };
+        let cell = self.server.shard(shard);
+        loop {
+            if !cell.inbox.is_empty() {
+                self.run_posted(&mut guard);
+            }
+            drop(guard);
+            if cell.inbox.is_empty() {
+                return;
+            }
+            match cell.baton.try_take() {
+                Some(again) => guard = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Posts a command to a shard's inbox; its connection waits.
+    #[cold]
+    fn post(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+        shard: ShardIndex,
+    ) {
+        c.waiting = true;
+        self.stats().commands_posted.add(1);
+        let cell = self.server.shard(shard);
+        cell.inbox.post(Posted {
+            worker: self.index,
+            conn: c.id,
+            caller: c.caller(),
+            command,
+            argv: argv.to_owned(),
+        });
+        if self.cross_shard == CrossShard::Message && usize::from(shard.0) != self.index {
+            self.server.workers[usize::from(shard.0)].mailbox.wake();
+        } else {
+            self.serve_inbox(shard);
+        }
+    }
+
+    /// Runs what is posted to a shard, if nobody holds its baton.
+    pub(super) fn serve_inbox(&mut self, shard: ShardIndex) {
+        let cell = self.server.shard(shard);
+        if !cell.inbox.is_empty() {
+            let held = cell.baton.try_take().map(|guard| (shard, guard));
+            self.release(held);
+        }
+    }
+
+    #[cold]
+    fn run_posted(&mut self, shard: &mut Shard) {
+        let mut posted = std::mem::take(&mut self.posted);
+        self.server.shard(shard.index()).inbox.take(&mut posted);
+        for message in posted.drain(..) {
+            let Posted {
+                worker,
+                conn,
+                caller,
+                command,
+                argv,
+            } = message;
+            let (Run::Keys(handler) | Run::Cursor(handler)) = command.run else {
+                unreachable!("only commands for one shard are posted");
+            };
+            let mut bytes = Vec::new();
+            let (result, lsn) = self.run_handler(
+                handler,
+                command,
+                argv.argv(),
+                None,
+                caller,
+                shard,
+                &mut bytes,
+            );
+            let is_error = result.is_err();
+            if let Err(error) = result {
+                resp::Reply::new(&mut bytes, caller.protocol).error(error.text().as_bytes());
+            }
+            let durable = lsn.map(|lsn| (shard.index(), lsn));
+            self.posted_replies.push((
+                worker,
+                Reply {
+                    conn,
+                    bytes,
+                    is_error,
+                    durable,
+                },
+            ));
+        }
+        self.posted = posted;
+    }
+
+    /// The number of bytes a connection's next receive should wait for, where it is large.
+    pub(super) fn large_receive(input_len: usize, wanted: usize) -> Option<usize> {
+        (wanted > input_len + LARGE_RECEIVE_BYTES).then_some(wanted)
+    }
+}
+
+impl Planned {
+    /// Bytes without a request, at the begin of a batch.
+    fn nothing(end: usize) -> Planned {
+        Planned {
+            command: None,
+            first_span: 0,
+            span_count: 0,
+            end: end as u32,
+            key: None,
+            inline: None,
+        }
+    }
+}
+
+/// Asks the processor for the table lines, then the entries, of the keys that the batch has in
+/// the shard in hand.
+fn prefetch(shard: &Shard, c: &Connection, plan: &[Planned], index: ShardIndex) {
+    let db = shard.db(c.db);
+    let hashes = || {
+        plan.iter()
+            .filter_map(|item| item.key)
+            .filter(|(_, shard)| *shard == index)
+            .map(|(hash, _)| hash)
+    };
+    hashes().for_each(|hash| db.prefetch(hash));
+    hashes().for_each(|hash| db.prefetch_entry(hash));
+}
+
+/// The shard that a SCAN cursor names; see `commands`' SCAN. A cursor that is no number is
+/// refused by the command itself, wherever it runs.
+fn cursor_shard(argv: Argv<'_>, shards: u16) -> ShardIndex {
+    let cursor = argv
+        .get(1)
+        .and_then(|arg| std::str::from_utf8(arg).ok()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    ShardIndex((cursor % u64::from(shards)) as u16)
+}
+
+/// The command, or the subcommand of a container, with a well-formed number of arguments.
+fn resolve(
+    command: Option<&'static Command>,
+    argv: Argv<'_>,
+) -> Result<&'static Command, CommandError> {
+    let Some(mut command) = command else {
+        return Err(unknown_command(argv));
+    };
+    if matches!(command.run, Run::Container) {
+        if let Some(name) = argv.get(1) {
+            command = commands::find_subcommand(command, name)
+                .ok_or_else(|| unknown_subcommand(command, name))?;
+        }
+    }
+    if !command.accepts_arity(argv.len()) || matches!(command.run, Run::Container) {
+        return Err(CommandError::wrong_arity(command.name));
+    }
+    Ok(command)
+}
+
+fn unknown_command(argv: Argv<'_>) -> CommandError {
+    /// Redis shows so many bytes of the name, and about as many of the arguments.
+    const SHOWN_BYTES: usize = 128;
+    let shown =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+    let mut args = String::new();
+    for arg in argv.from(1).iter() {
+        if args.len() >= SHOWN_BYTES {
+            break;
+        }
+        let room = SHOWN_BYTES - args.len();
+        args.push_str(&format!(
+            "'{}' ",
+            String::from_utf8_lossy(&arg[..arg.len().min(room)])
+        ));
+    }
+    CommandError(Cow::Owned(format!(
+        "ERR unknown command '{}', with args beginning with: {args}",
+        shown(argv.arg(0))
+    )))
+}
+
+fn unknown_subcommand(container: &Command, name: &[u8]) -> CommandError {
+    let shown = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
+    CommandError(Cow::Owned(format!(
+        "ERR unknown subcommand '{shown}'. Try {} HELP.",
+        container.name.to_uppercase()
+    )))
+}

@@ -1,0 +1,440 @@
+//! Connections: from accept to close, bytes in and replies out.
+
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use reactor::{CloseReason, ConnId, Handler, Reactor, Stream};
+
+use super::connection::Connection;
+use super::mailbox::Message;
+use super::posted::Reply;
+use super::{Worker, ACCEPTING_WORKER};
+use crate::clients::{ClientRecord, Labels};
+use crate::log;
+
+/// Buffers that have grown beyond this are given back when they are empty.
+const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+
+const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+const PROTECTED_MODE: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. \
+In this mode connections are only accepted from the loopback interface. \
+If you want to connect from external computers to Redis you may adopt one of the following solutions: \
+1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. \
+2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. \
+4) Set up an authentication password for the default user. \
+NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
+
+impl Worker {
+    fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(conn.slot())?
+            .as_deref_mut()
+            .filter(|c| c.id == conn)
+    }
+
+    /// Runs `f` on a connection taken out of the table, so that it can use the whole worker.
+    fn with_connection<R>(
+        &mut self,
+        conn: ConnId,
+        f: impl FnOnce(&mut Worker, &mut Connection) -> R,
+    ) -> Option<R> {
+        let mut c = self.connections.get_mut(conn.slot())?.take()?;
+        let result = (c.id == conn).then(|| f(self, &mut c));
+        self.connections[conn.slot()] = Some(c);
+        result
+    }
+
+    pub(super) fn read_mailbox(&mut self, reactor: &mut Reactor) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.server.workers[self.index].mailbox.take(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Connection { stream, tag } => self.add_connection(reactor, stream, tag),
+                Message::Reply(reply) => self.take_reply(reactor, reply),
+                Message::CoordinatorReply { conn, reply } => {
+                    self.take_reply(
+                        reactor,
+                        Reply {
+                            conn,
+                            is_error: reply.starts_with(b"-"),
+                            bytes: reply,
+                            durable: None,
+                        },
+                    );
+                }
+                Message::Kill(conn) => {
+                    self.with_connection(conn, |worker, c| {
+                        c.closing = true;
+                        c.out.clear();
+                        worker.mark_dirty(c);
+                    });
+                }
+                Message::Listen(listeners) => {
+                    reactor.stop_listening();
+                    for (listener, tag) in listeners {
+                        if let Err(error) = reactor.listen(listener, tag) {
+                            log!(Warning, "Cannot listen: {error}");
+                        }
+                    }
+                }
+                Message::Stop => self.stopping = true,
+            }
+        }
+        self.messages = messages;
+    }
+
+    fn add_connection(&mut self, reactor: &mut Reactor, stream: Stream, _tag: u32) {
+        let server = self.server;
+        let config = &self.config;
+        self.stats().connections_received.add(1);
+        let connected: u32 = server
+            .workers
+            .iter()
+            .map(|w| w.connections.load(Relaxed))
+            .sum();
+        let refusal = if connected > config.maxclients {
+            Some(MAX_CLIENTS)
+        } else if config.protected_mode
+            && config.requirepass.is_none()
+            && !stream.peer_is_loopback()
+        {
+            Some(PROTECTED_MODE)
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            self.stats().connections_rejected.add(1);
+            stream.write_now(text);
+            server.workers[self.index].connections.fetch_sub(1, Relaxed);
+            return;
+        }
+        // A socket without these options still works.
+        let _ = stream.set_nodelay();
+        let _ = stream.set_keepalive(config.tcp_keepalive_secs);
+        let (address, local_address) = (stream.peer_address(), stream.local_address());
+        let (is_unix, fd) = (stream.is_unix(), stream.raw_fd().unwrap_or(-1));
+        let conn = match reactor.add(stream) {
+            Ok(conn) => conn,
+            Err(error) => {
+                log!(Warning, "Cannot serve a new connection: {error}");
+                server.workers[self.index].connections.fetch_sub(1, Relaxed);
+                return;
+            }
+        };
+        let record = Arc::new(ClientRecord {
+            id: server.clients.next_id(),
+            worker: self.index,
+            conn,
+            fd,
+            address,
+            local_address,
+            connected_at: self.now,
+            is_unix,
+            labels: Mutex::new(Labels {
+                user: b"default".to_vec(),
+                ..Labels::default()
+            }),
+            active_at: AtomicI64::new(self.now.0),
+            db: AtomicU32::new(0),
+            resp: AtomicU32::new(2),
+            flags: AtomicU32::new(0),
+            multi: AtomicI64::new(-1),
+            watches: AtomicUsize::new(0),
+            input_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            memory_bytes: AtomicUsize::new(0),
+            net_input_bytes: AtomicU64::new(0),
+            net_output_bytes: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            last_command: AtomicUsize::new(0),
+            killed: AtomicBool::new(false),
+        });
+        server.clients.add(record.clone());
+        let connection = Box::new(Connection::new(conn, record, config.requirepass.is_none()));
+        if self.connections.len() <= conn.slot() {
+            self.connections.resize_with(conn.slot() + 1, || None);
+        }
+        self.connections[conn.slot()] = Some(connection);
+    }
+
+    /// Forgets a connection whose socket is closed or about to be.
+    fn drop_connection(&mut self, conn: ConnId) {
+        let Some(mut c) = self
+            .connections
+            .get_mut(conn.slot())
+            .and_then(|slot| slot.take_if(|c| c.id == conn))
+        else {
+            return;
+        };
+        self.forget_watches(&mut c);
+        self.server.clients.remove(c.record.id);
+        self.server.workers[self.index]
+            .connections
+            .fetch_sub(1, Relaxed);
+    }
+
+    /// A connection's posted command has been run: its reply goes out and the connection goes on.
+    fn take_reply(&mut self, reactor: &mut Reactor, reply: Reply) {
+        if reply.is_error {
+            self.count_error();
+        }
+        self.with_connection(reply.conn, |worker, c| {
+            c.out.extend_from_slice(&reply.bytes);
+            c.waiting = false;
+            if let Some((shard, lsn)) = reply.durable {
+                c.wait_durable(shard, lsn);
+            }
+            worker.go_on(reactor, c);
+        });
+    }
+
+    /// Processes what a connection has received.
+    fn go_on(&mut self, reactor: &mut Reactor, c: &mut Connection) {
+        if !c.waiting && !c.closing && !c.receiving_large && !c.input.is_empty() {
+            let mut input = std::mem::take(&mut c.input);
+            let (used, wanted) = self.process(c, &input);
+            if used == input.len() && input.capacity() > KEPT_BUFFER_BYTES {
+                input = Vec::new();
+            } else {
+                input.drain(..used);
+            }
+            c.input = input;
+            self.receive_rest(reactor, c, wanted);
+        }
+        self.mark_dirty(c);
+    }
+
+    /// Has the rest of a large request received straight into its buffer.
+    fn receive_rest(&mut self, reactor: &mut Reactor, c: &mut Connection, wanted: usize) {
+        if c.waiting || c.closing {
+            return;
+        }
+        if let Some(len) = Self::large_receive(c.input.len(), wanted) {
+            if len as u64 > self.config.client_query_buffer_limit_bytes {
+                return;
+            }
+            c.receiving_large = true;
+            let mut input = std::mem::take(&mut c.input);
+            input.reserve_exact(len - input.len());
+            reactor.receive_into(c.id, input, len);
+        }
+    }
+
+    fn mark_dirty(&mut self, c: &mut Connection) {
+        if !c.is_dirty && (!c.out.is_empty() || c.closing) {
+            c.is_dirty = true;
+            self.dirty.push(c.id);
+        }
+    }
+
+    fn check_query_buffer(&mut self, c: &mut Connection) {
+        if c.input.len() as u64 > self.config.client_query_buffer_limit_bytes {
+            log!(
+                Warning,
+                "Closing client that reached max query buffer length: id={} addr={}",
+                c.record.id,
+                c.record.address
+            );
+            self.stats().query_buffer_limit_disconnections.add(1);
+            c.closing = true;
+            c.out.clear();
+            self.mark_dirty(c);
+        }
+    }
+
+    /// Hands over what the turn has produced, where the logs and the disk allow it.
+    pub(super) fn send_replies(&mut self, reactor: &mut Reactor) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.append(&mut self.awaiting_durable);
+        for conn in dirty.drain(..) {
+            let Some(close) = self.with_connection(conn, |worker, c| worker.send(reactor, c))
+            else {
+                continue;
+            };
+            if close {
+                self.drop_connection(conn);
+            }
+        }
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    /// Sends a connection's replies. True when the connection is to be forgotten.
+    fn send(&mut self, reactor: &mut Reactor, c: &mut Connection) -> bool {
+        c.is_dirty = false;
+        if !self.is_durable(c) {
+            self.awaiting_durable.push(c.id);
+            return self.exceeds_output_limit(reactor, c);
+        }
+        if !reactor.is_sending(c.id) && !c.out.is_empty() {
+            let buf = std::mem::take(&mut c.out);
+            c.sending_bytes = buf.len();
+            c.net_output_bytes += buf.len() as u64;
+            self.stats().net_output_bytes.add(buf.len() as u64);
+            if let Some(buf) = reactor.send(c.id, buf) {
+                c.sending_bytes = 0;
+                keep_buffer(c, buf);
+            }
+        }
+        if c.closing && c.out.is_empty() {
+            reactor.close_after_send(c.id);
+            return true;
+        }
+        self.exceeds_output_limit(reactor, c)
+    }
+
+    fn is_durable(&self, c: &mut Connection) -> bool {
+        let aof = &self.server.aof;
+        c.durable.retain(|(shard, lsn)| aof.durable(*shard) < *lsn);
+        c.durable.is_empty()
+    }
+
+    /// Disconnects a client that does not read its replies, as `client-output-buffer-limit` says.
+    fn exceeds_output_limit(&mut self, reactor: &mut Reactor, c: &mut Connection) -> bool {
+        let limit = &self.config.client_output_buffer_limit.normal;
+        let bytes = c.output_bytes() as u64;
+        let hard = limit.hard_bytes > 0 && bytes > limit.hard_bytes;
+        let soft = limit.soft_bytes > 0 && bytes > limit.soft_bytes;
+        if !soft {
+            c.above_soft_limit_since = None;
+        }
+        let too_long = soft
+            && c.above_soft_limit_since
+                .get_or_insert_with(Instant::now)
+                .elapsed()
+                .as_secs()
+                > u64::from(limit.soft_seconds);
+        if !hard && !too_long {
+            return false;
+        }
+        log!(Warning, "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.", c.record.id, c.record.address);
+        self.stats().output_buffer_limit_disconnections.add(1);
+        reactor.close(c.id);
+        true
+    }
+
+    /// Disconnects clients that were idle for `timeout` seconds.
+    pub(super) fn close_idle(&mut self, reactor: &mut Reactor) {
+        let timeout_ms = i64::from(self.config.timeout_secs) * 1000;
+        let now = self.now.0;
+        let idle: Vec<ConnId> = self
+            .connections
+            .iter()
+            .flatten()
+            .filter(|c| timeout_ms > 0 && now - c.active_at.0 > timeout_ms && !c.waiting)
+            .map(|c| c.id)
+            .collect();
+        for conn in idle {
+            log!(Verbose, "Closing idle client");
+            reactor.close(conn);
+            self.drop_connection(conn);
+        }
+        let slow: Vec<ConnId> = self
+            .connections
+            .iter()
+            .flatten()
+            .filter(|c| c.above_soft_limit_since.is_some())
+            .map(|c| c.id)
+            .collect();
+        for conn in slow {
+            if self.with_connection(conn, |worker, c| worker.exceeds_output_limit(reactor, c))
+                == Some(true)
+            {
+                self.drop_connection(conn);
+            }
+        }
+    }
+}
+
+/// Keeps a sent buffer for the next replies, unless one has begun or it is large.
+fn keep_buffer(c: &mut Connection, buf: Vec<u8>) {
+    if c.out.capacity() == 0 && buf.capacity() <= KEPT_BUFFER_BYTES {
+        c.out = buf;
+    }
+}
+
+impl Handler for Worker {
+    fn accepted(&mut self, reactor: &mut Reactor, tag: u32, stream: Stream) {
+        let workers = &self.server.workers;
+        // The least loaded; among equals the one after the last that got one.
+        let count = workers.len();
+        let least = (0..count)
+            .map(|i| (self.next_listener + i) % count)
+            .min_by_key(|&i| workers[i].connections.load(Relaxed));
+        let worker = least.unwrap_or(ACCEPTING_WORKER);
+        self.next_listener = (worker + 1) % count;
+        workers[worker].connections.fetch_add(1, Relaxed);
+        if worker == self.index {
+            self.add_connection(reactor, stream, tag);
+        } else {
+            workers[worker]
+                .mailbox
+                .post(Message::Connection { stream, tag });
+        }
+    }
+
+    fn accept_failed(&mut self, _: &mut Reactor, _tag: u32, error: std::io::Error) {
+        log!(Warning, "Accepting client connection: {error}");
+    }
+
+    fn received(&mut self, reactor: &mut Reactor, conn: ConnId, data: &[u8]) {
+        self.read_clock();
+        self.stats().net_input_bytes.add(data.len() as u64);
+        self.with_connection(conn, |worker, c| {
+            c.active_at = worker.now;
+            c.net_input_bytes += data.len() as u64;
+            if c.closing {
+                return;
+            }
+            if !c.input.is_empty() || c.waiting {
+                c.input.extend_from_slice(data);
+                worker.go_on(reactor, c);
+            } else {
+                let (used, wanted) = worker.process(c, data);
+                c.input.extend_from_slice(&data[used..]);
+                worker.receive_rest(reactor, c, wanted);
+                worker.mark_dirty(c);
+            }
+            worker.check_query_buffer(c);
+        });
+    }
+
+    fn received_into(&mut self, reactor: &mut Reactor, conn: ConnId, buf: Vec<u8>) {
+        self.read_clock();
+        self.stats().net_input_bytes.add(buf.len() as u64);
+        self.with_connection(conn, |worker, c| {
+            c.active_at = worker.now;
+            c.receiving_large = false;
+            c.net_input_bytes += buf.len() as u64;
+            c.input = buf;
+            worker.go_on(reactor, c);
+        });
+    }
+
+    fn receiving(&mut self, _: &mut Reactor, conn: ConnId, _len: usize) {
+        let now = self.now;
+        if let Some(c) = self.connection_mut(conn) {
+            c.active_at = now;
+        }
+    }
+
+    fn sent(&mut self, _: &mut Reactor, conn: ConnId, buf: Vec<u8>) {
+        self.with_connection(conn, |worker, c| {
+            c.sending_bytes = 0;
+            keep_buffer(c, buf);
+            worker.mark_dirty(c);
+        });
+    }
+
+    fn closed(&mut self, _: &mut Reactor, conn: ConnId, _reason: CloseReason) {
+        self.drop_connection(conn);
+    }
+
+    fn woken(&mut self, _: &mut Reactor) {
+        // The mailbox is read after every turn.
+    }
+}
