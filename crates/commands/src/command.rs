@@ -1,6 +1,7 @@
 //! A command's row. COMMAND, COMMAND DOCS, GETKEYS, ACL categories and the documentation are
 //! derived from these rows; nothing about a command is said twice.
 
+use crate::acl::Categories;
 use crate::context::Ctx;
 use crate::errors::CommandResult;
 use crate::key_spec::{Begin, Find, KeySpec};
@@ -127,6 +128,8 @@ pub struct Command {
     /// The tips of COMMAND INFO, for clients and proxies.
     pub tips: &'static [&'static str],
     pub deprecated: Option<Deprecated>,
+    /// ACL categories besides those that follow from group and flags.
+    pub categories: Categories,
 }
 
 /// Since when Redis calls a command deprecated, and what it says to use instead.
@@ -156,6 +159,7 @@ impl Command {
         subcommands: &[],
         tips: &[],
         deprecated: None,
+        categories: Categories::empty(),
     };
 
     /// Whether a call with so many arguments (the name counts) is well formed.
@@ -172,7 +176,14 @@ impl Command {
     #[inline]
     pub fn single_key(&self) -> Option<usize> {
         match (self.keys, self.run) {
-            ([KeySpec { begin: Begin::Index(index), find: Find::Range { last: 0, .. }, .. }], Run::Keys(_)) => Some(*index),
+            (
+                [KeySpec {
+                    begin: Begin::Index(index),
+                    find: Find::Range { last: 0, .. },
+                    ..
+                }],
+                Run::Keys(_),
+            ) => Some(*index),
             _ => None,
         }
     }

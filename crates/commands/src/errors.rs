@@ -108,3 +108,9 @@ pub const NO_LFU_POLICY: CommandError = CommandError::new(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
      when switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );
+pub const GETKEYS_COMMAND: CommandError = CommandError::new("ERR Invalid command specified");
+pub const GETKEYS_NO_KEYS: CommandError = CommandError::new("ERR The command has no key arguments");
+pub const GETKEYS_ARITY: CommandError =
+    CommandError::new("ERR Invalid number of arguments specified for command");
+pub const GETKEYS_INVALID: CommandError =
+    CommandError::new("ERR Invalid arguments specified for command");

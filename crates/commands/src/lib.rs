@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod args;
 pub mod command;
 pub mod context;
@@ -14,6 +15,7 @@ pub mod help;
 pub mod key_spec;
 pub mod table;
 
+mod docs;
 mod effects;
 mod elements;
 mod expiry;
@@ -28,8 +30,13 @@ mod strings;
 #[cfg(test)]
 mod testing;
 
+pub use acl::Categories;
 pub use command::{Command, Deprecated, Flags, Group, HostCommand, Run};
 pub use context::{Codec, Ctx, Effect, Keyspace, RestoredValue};
 pub use errors::{CommandError, CommandResult};
 pub use key_spec::{Begin, Find, KeySpec};
+pub use keys::iterate::cursor_shard;
 pub use table::{all, find, find_subcommand};
+
+/// The version of Redis whose behaviour is tracked; clients decide by it what they may use.
+pub const REDIS_VERSION: &str = "7.4.0";

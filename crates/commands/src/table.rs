@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::command::Command;
-use crate::{hashes, host, keys, lists, sets, sorted_sets, strings};
+use crate::{docs, hashes, host, keys, lists, sets, sorted_sets, strings};
 
 const FAMILIES: &[&[Command]] = &[
     host::COMMANDS,
+    docs::COMMANDS,
     keys::COMMANDS,
     keys::expire::COMMANDS,
     keys::relocate::COMMANDS,
@@ -51,6 +52,16 @@ pub fn find_subcommand(container: &'static Command, name: &[u8]) -> Option<&'sta
         let own = sub.name.split_once('|').map_or(sub.name, |(_, own)| own);
         own.as_bytes().eq_ignore_ascii_case(name)
     })
+}
+
+/// The command of a name that may name a subcommand, as in `config|get`, in any case.
+pub fn find_by_full_name(name: &[u8]) -> Option<&'static Command> {
+    let mut parts = name.splitn(2, |&byte| byte == b'|');
+    let command = find(parts.next()?)?;
+    match parts.next() {
+        Some(own) => find_subcommand(command, own),
+        None => Some(command),
+    }
 }
 
 /// Open addressing by a cheap hash of length and first bytes: a look-up is one or two compares.

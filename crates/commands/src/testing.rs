@@ -116,7 +116,7 @@ impl World {
     fn row(argv: Argv<'_>) -> Result<&'static Command, CommandError> {
         let row = table::find(argv.arg(0)).ok_or(CommandError::new("ERR unknown command"))?;
         match argv.get(1) {
-            Some(name) if matches!(row.run, Run::Container) => {
+            Some(name) if !row.subcommands.is_empty() => {
                 table::find_subcommand(row, name).ok_or(CommandError::new("ERR unknown subcommand"))
             }
             _ => Ok(row),
@@ -137,8 +137,7 @@ impl World {
                 f
             }
             Run::Cursor(f) => {
-                let cursor = datatypes::number::parse_u64(argv.arg(1)).unwrap_or(0);
-                held.push(ShardIndex((cursor % u64::from(self.slots.shards())) as u16));
+                held.push(crate::cursor_shard(argv, self.slots.shards()));
                 f
             }
             Run::Nowhere(f) => f,

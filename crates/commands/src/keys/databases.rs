@@ -6,6 +6,7 @@
 
 use keyspace::{Db, DbIndex, Garbage, Key, Shard, ValueRef};
 
+use crate::acl::Categories;
 use crate::args;
 use crate::command::{Command, Flags, Group, Run};
 use crate::context::{Codec, Ctx};
@@ -14,6 +15,7 @@ use crate::keys;
 
 const ROW: Command = Command {
     group: Group::Server,
+    categories: Categories::KEYSPACE,
     ..Command::DEFAULT
 };
 

@@ -5,11 +5,12 @@
 //! is not 0 because the shard is not.
 
 use datatypes::glob;
-use keyspace::Key;
+use keyspace::{Key, ShardIndex};
+use resp::Argv;
 
 use crate::command::{Command, Flags, Run};
 use crate::context::Ctx;
-use crate::errors::CommandResult;
+use crate::errors::{CommandResult, INVALID_CURSOR};
 use crate::keys;
 use crate::scan_options::{self, ScanOptions, Scanned};
 
@@ -84,13 +85,20 @@ fn keys_(c: &mut Ctx<'_, '_>) -> CommandResult {
     Ok(())
 }
 
+/// The shard that a call of SCAN runs on. Any will do for a cursor that is none.
+pub fn cursor_shard(argv: Argv<'_>, shards: u16) -> ShardIndex {
+    let cursor = argv.get(1).map_or(Ok(0), scan_options::cursor);
+    ShardIndex((cursor.unwrap_or(0) % u64::from(shards)) as u16)
+}
+
 fn scan(c: &mut Ctx<'_, '_>) -> CommandResult {
     let cursor = scan_options::cursor(c.argv.arg(1))?;
     let options = ScanOptions::parse(c.argv, 2, Scanned::Keyspace)?;
     let (db, now) = (c.keys.db, c.keys.now);
     let shards = u64::from(c.keys.view.slots().shards());
-    let index = keyspace::ShardIndex((cursor % shards) as u16);
-    let shard = c.keys.view.shard(index);
+    let index = ShardIndex((cursor % shards) as u16);
+    let shard = { c.keys.view.shards() }.find(|shard| shard.index() == index);
+    let shard = shard.ok_or(INVALID_CURSOR)?;
     let mut expired: Vec<Vec<u8>> = Vec::new();
     scan_options::reply_page(&mut c.reply, |reply| {
         let mut count = 0;

@@ -1,5 +1,0 @@
-//! host
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];
