@@ -133,7 +133,7 @@ class SectionRun:
         if self.active_expire_touched:
             self.target.control.call("DEBUG", "SET-ACTIVE-EXPIRE", "1")
         for name, value in reversed(self.saved_config.items()):  # aliases: the first value saved last
-            if self.target.control.cmd("CONFIG", "GET", name)[1:] == [value]:
+            if self.target.control.call("CONFIG", "GET", name) == [name, value]:
                 continue
             reply = self.target.control.call("CONFIG", "SET", name, value)
             if isinstance(reply, ReplyError):
@@ -179,8 +179,8 @@ class SectionRun:
         if words == [b"config", b"set"]:
             for name in args[2::2]:
                 if name not in self.saved_config:
-                    found = self.target.control.cmd("CONFIG", "GET", name)
-                    if len(found) == 2:
+                    found = self.target.control.call("CONFIG", "GET", name)
+                    if isinstance(found, list) and len(found) == 2:
                         self.saved_config[found[0]] = found[1]
         elif words == [b"debug", b"set-active-expire"]:
             self.active_expire_touched = True
