@@ -2,7 +2,7 @@
 
 use datatypes::{Hash, Limits, List, Rng, Set, SortedSet, Value};
 use keyspace::{
-    Db, DbIndex, Entry, EntryRef, Expiry, Key, Log, NewValue, Shard, StringRef, UnixMillis,
+    Db, DbIndex, Entry, EntryRef, Expiry, Key, NewValue, Shard, StringRef, UnixMillis,
     ValueRef, View,
 };
 use resp::{Argv, Reply};
@@ -191,8 +191,8 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         shard.dirty += changes;
         shard.watches.changed(db, key.bytes);
         match effect {
-            Effect::AsGiven if shard.log.is_enabled() => append_argv(&mut shard.log, db, argv),
-            Effect::AsGiven | Effect::Covered => {}
+            Effect::AsGiven => shard.log.append_args(db, argv.iter()),
+            Effect::Covered => {}
             Effect::Command(argv) => shard.log.append(db, argv),
         }
     }
@@ -218,19 +218,6 @@ impl<'a, 'v> Keyspace<'a, 'v> {
     pub fn find_string(&mut self, key: Key<'_>) -> Result<Option<StringRef<'_>>, CommandError> {
         string_of(self.find(key))
     }
-}
-
-/// Appends a request to a log, gathering its arguments on the stack when they are few.
-fn append_argv(log: &mut Log, db: DbIndex, argv: Argv<'_>) {
-    const FEW: usize = 8;
-    if argv.len() > FEW {
-        return log.append(db, &argv.to_slices());
-    }
-    let mut few: [&[u8]; FEW] = [&[]; FEW];
-    for (place, arg) in few.iter_mut().zip(argv.iter()) {
-        *place = arg;
-    }
-    log.append(db, &few[..argv.len()]);
 }
 
 fn string_of(entry: Option<EntryRef<'_>>) -> Result<Option<StringRef<'_>>, CommandError> {

@@ -282,8 +282,8 @@ impl Db {
 
     /// One step of SCAN over the table; see [`PtrTable::scan`].
     pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(EntryRef<'_>)) -> u64 {
-        // SAFETY: records of live entries, unchanged while self is borrowed.
         self.table.scan(cursor, count, hash_of, |ptr| {
+            // SAFETY: the record of a live entry, unchanged while self is borrowed.
             f(unsafe { EntryRef::from_raw(ptr) })
         })
     }

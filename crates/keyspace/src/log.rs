@@ -6,6 +6,7 @@
 
 use crate::types::{DbIndex, Lsn};
 
+#[derive(Default)]
 pub struct Log {
     enabled: bool,
     buf: Vec<u8>,
@@ -20,18 +21,6 @@ pub struct Log {
 pub struct Mark {
     at: usize,
     effects: u64,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log {
-            enabled: false,
-            buf: Vec::new(),
-            selected: None,
-            appended: 0,
-            effects: 0,
-        }
-    }
 }
 
 impl Log {
@@ -66,16 +55,20 @@ impl Log {
 
     /// Appends one effect on `db`.
     pub fn append(&mut self, db: DbIndex, argv: &[&[u8]]) {
+        self.append_args(db, argv.iter().copied());
+    }
+
+    /// As [`Log::append`], of arguments that are not side by side in memory.
+    pub fn append_args<'a>(&mut self, db: DbIndex, argv: impl ExactSizeIterator<Item = &'a [u8]>) {
         if !self.enabled {
             return;
         }
         let before = self.buf.len();
         if self.selected != Some(db) {
             self.selected = Some(db);
-            put_command(
-                &mut self.buf,
-                &[b"SELECT", itoa::Buffer::new().format(db.0).as_bytes()],
-            );
+            let mut index = itoa::Buffer::new();
+            let select = [b"SELECT".as_slice(), index.format(db.0).as_bytes()];
+            put_command(&mut self.buf, select.into_iter());
         }
         put_command(&mut self.buf, argv);
         self.appended += (self.buf.len() - before) as u64;
@@ -98,10 +91,10 @@ impl Log {
     /// a whole comment line or nothing, goes in front.
     pub fn wrap(&mut self, mark: Mark, annotation: &[u8]) {
         let mut head = annotation.to_vec();
-        put_command(&mut head, &[b"MULTI"]);
+        put_command(&mut head, [b"MULTI".as_slice()].into_iter());
         let before = self.buf.len();
         self.buf.splice(mark.at..mark.at, head);
-        put_command(&mut self.buf, &[b"EXEC"]);
+        put_command(&mut self.buf, [b"EXEC".as_slice()].into_iter());
         self.appended += (self.buf.len() - before) as u64;
     }
 
@@ -113,7 +106,7 @@ impl Log {
     }
 }
 
-fn put_command(out: &mut Vec<u8>, argv: &[&[u8]]) {
+fn put_command<'a>(out: &mut Vec<u8>, argv: impl ExactSizeIterator<Item = &'a [u8]>) {
     put_length(out, b'*', argv.len());
     for arg in argv {
         put_length(out, b'$', arg.len());
