@@ -1,0 +1,68 @@
+# Every action of the project. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BASALT_BIN := $(abspath $(TARGET)/release/basalt-server)
+VENV := $(abspath .venv)
+PEERS := $(or $(PEERS_BIN),$(abspath .cache/peers/bin))
+PYTEST := BASALT_BIN=$(BASALT_BIN) $(VENV)/bin/python -m pytest -q
+
+.PHONY: help build run check fmt test test-rust test-python test-loom test-peers bench ci test-tools clean
+
+help: ## List the actions
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: ## Build the release binaries
+	cargo build --release --workspace --bins
+
+run: build ## Build, then serve on 127.0.0.1:6379 with config/basalt.conf; the data is in ./data
+	@mkdir -p data
+	exec $(BASALT_BIN) config/basalt.conf
+
+check: ## Formatting, lints with warnings denied, layers
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	python3 tests/layers.py
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+test: build test-tools test-rust test-loom test-python ## Install what the tests need and run them all
+
+test-rust:
+	BASALT_BIN=$(BASALT_BIN) cargo test --workspace --quiet
+
+test-loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(abspath $(TARGET))/loom cargo test -p keyspace --test baton_model --release
+
+test-python: test-tools
+	$(PYTEST) tests
+
+test-peers: build test-tools ## The tests that compare with the newest Redis and Valkey
+	tests/get-peers .cache/peers
+	PEERS_BIN=$(PEERS) $(PYTEST) tests
+
+bench: build ## Measure beside Redis and Valkey; see docs/benchmarks.md
+	tests/get-peers .cache/peers
+	BASALT_BIN=$(BASALT_BIN) PEERS_BIN=$(PEERS) benches/run
+
+ci: check test ## Exactly what CI runs
+
+# Redis 7.0 from Debian, which judges behaviour, and a Python environment with redis-py.
+test-tools: $(VENV)/.installed
+	@if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null; then \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$as_root apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -qy --no-install-recommends redis-server redis-tools; \
+	fi
+
+$(VENV)/.installed: tests/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q -r tests/requirements.txt
+	@touch $@
+
+clean: ## Remove what was built
+	rm -rf $(TARGET) $(VENV) .cache
