@@ -35,11 +35,18 @@ struct Worker {
 
 /// The decimal number at `at`, and where the line after it begins.
 fn number(input: &[u8], at: usize) -> Option<(usize, usize)> {
-    let line = input[at..].iter().position(|&byte| byte == b'\r')?;
-    let value = input[at..at + line]
-        .iter()
-        .fold(0, |value, byte| value * 10 + usize::from(byte - b'0'));
-    (at + line + 2 <= input.len()).then_some((value, at + line + 2))
+    let rest = input.get(at..)?;
+    let line = rest.iter().position(|&byte| byte == b'\r')?;
+    let digits = rest[..line].iter();
+    let value = digits.fold(0, |value, byte| value * 10 + usize::from(byte - b'0'));
+    (line + 2 <= rest.len()).then_some((value, at + line + 2))
+}
+
+fn write_number(output: &mut Vec<u8>, number: usize) {
+    if number >= 10 {
+        write_number(output, number / 10);
+    }
+    output.push(b'0' + (number % 10) as u8);
 }
 
 impl Worker {
@@ -72,7 +79,7 @@ impl Worker {
             b"GET" | b"get" => match self.values.get(arguments[1]) {
                 Some(value) => {
                     output.push(b'$');
-                    output.extend_from_slice(value.len().to_string().as_bytes());
+                    write_number(output, value.len());
                     output.extend_from_slice(b"\r\n");
                     output.extend_from_slice(value);
                     output.extend_from_slice(b"\r\n");

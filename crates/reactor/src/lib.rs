@@ -78,7 +78,8 @@ impl FromStr for BackendChoice {
 pub struct Options {
     /// Bytes one receive can deliver at most.
     pub receive_buffer_bytes: usize,
-    /// Receive buffers shared by all connections of the reactor (io_uring; rounded up to a power of two).
+    /// Receive buffers shared by all connections of the reactor (io_uring; rounded up to a power of two). The kernel
+    /// goes round all of them, so more than a turn needs only cool the caches; too few cost a second receive.
     pub receive_buffers: u16,
     /// Submissions that fit before the kernel has to be called within a turn (io_uring).
     pub ring_entries: u32,
@@ -90,8 +91,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             receive_buffer_bytes: 16 << 10,
-            receive_buffers: 512,
-            ring_entries: 4096,
+            receive_buffers: 128,
+            ring_entries: 1024,
             accept_retry: Duration::from_millis(100),
         }
     }
