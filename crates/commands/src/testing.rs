@@ -198,10 +198,6 @@ impl World {
         self.shards.iter().map(|shard| shard.dirty).sum()
     }
 
-    pub fn shards(&self) -> &[Shard] {
-        &self.shards
-    }
-
     /// Everything in the world: by database and key, the time it expires and its value's text.
     pub fn state(&self) -> BTreeMap<(u32, Vec<u8>), (Option<UnixMillis>, String)> {
         let mut state = BTreeMap::new();
@@ -226,7 +222,7 @@ impl World {
             let mut copy = World::new(shards);
             // While a file is loaded nothing expires.
             copy.now = UnixMillis(0);
-            copy.limits = self.limits.clone();
+            copy.limits = self.limits;
             for (db, argv) in self.history.iter().flatten() {
                 copy.db = *db;
                 let reply = copy.run_argv(argv.argv());

@@ -71,7 +71,7 @@ fn mget(c: &mut Ctx<'_, '_>) -> CommandResult {
 }
 
 fn mset(c: &mut Ctx<'_, '_>) -> CommandResult {
-    if c.argv.len() % 2 == 0 {
+    if c.argv.len().is_multiple_of(2) {
         return Err(CommandError::wrong_arity("mset"));
     }
     set_all(c);
@@ -80,7 +80,7 @@ fn mset(c: &mut Ctx<'_, '_>) -> CommandResult {
 }
 
 fn msetnx(c: &mut Ctx<'_, '_>) -> CommandResult {
-    if c.argv.len() % 2 == 0 {
+    if c.argv.len().is_multiple_of(2) {
         return Err(CommandError::wrong_arity("msetnx"));
     }
     for index in (1..c.argv.len()).step_by(2) {
