@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::testing::World;
+use datatypes::Rng;
 use keyspace::DbIndex;
 
 const NOT_INTEGER: &str = "-ERR value is not an integer or out of range";
@@ -433,4 +434,90 @@ fn object_and_memory_tell_about_keys() {
     let help = w.run("OBJECT HELP");
     assert!(help.starts_with("[OBJECT <subcommand> "), "{help}");
     assert!(help.contains("ENCODING key, "), "{help}");
+}
+
+/// A random command about a few keys of several types, databases and shards.
+fn random_command(rng: &mut Rng) -> String {
+    const KEYS: [&str; 8] = ["a", "b", "c", "{a}1", "{a}2", "l", "h", "s"];
+    const VALUES: [&str; 6] = ["1", "-7", "x", "\"a b\"", "3.5", "\"\""];
+    const TIMES: [&str; 5] = ["1", "20", "5000", "-1", "0"];
+    const FORMS: [&str; 40] = [
+        "SET K V",
+        "SET K V EX T",
+        "SET K V PX T NX",
+        "SET K V XX GET",
+        "SET K V KEEPTTL",
+        "SETNX K V",
+        "SETEX K T V",
+        "GETSET K V",
+        "GETDEL K",
+        "GETEX K PX T",
+        "GETEX K PERSIST",
+        "APPEND K V",
+        "SETRANGE K T V",
+        "INCR K",
+        "DECRBY K V",
+        "INCRBYFLOAT K V",
+        "MSET K V K V K V",
+        "MSETNX K V K V",
+        "DEL K K",
+        "UNLINK K",
+        "TOUCH K",
+        "RENAME K K",
+        "RENAMENX K K",
+        "COPY K K",
+        "COPY K K REPLACE DB 2",
+        "COPY K K DB 0 REPLACE",
+        "MOVE K 2",
+        "MOVE K 0",
+        "EXPIRE K T",
+        "PEXPIRE K T GT",
+        "PEXPIRE K T NX",
+        "PERSIST K",
+        "SWAPDB 0 2",
+        "RPUSH K V V",
+        "SADD K V V",
+        "HSET K V V",
+        "RANDOMKEY",
+        "SCAN 0",
+        "FLUSHDB",
+        "FLUSHALL",
+    ];
+    let form = FORMS[rng.below(FORMS.len())];
+    let rare = form.starts_with("FLUSH") || form.starts_with("SWAP");
+    if rare && rng.below(10) > 0 {
+        return random_command(rng);
+    }
+    let words = form.split(' ').map(|word| match word {
+        "K" => KEYS[rng.below(KEYS.len())],
+        "V" => VALUES[rng.below(VALUES.len())],
+        "T" => TIMES[rng.below(TIMES.len())],
+        word => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn random_commands_reply_the_same_on_any_shards_and_replay() {
+    for seed in 0..8 {
+        println!("seed {seed}");
+        let mut rng = Rng::from_seed(seed);
+        let mut worlds = [World::new(1), World::new(3), World::new(8)];
+        for _ in 0..1500 {
+            let (line, db, pause) = (random_command(&mut rng), rng.below(8), rng.below(30));
+            let replies = worlds.each_mut().map(|w| {
+                w.pass(if pause > 20 { pause as i64 } else { 0 });
+                w.db = DbIndex(if db == 0 { 2 } else { 0 });
+                w.run(&line)
+            });
+            // What these reply depends on where keys lie.
+            if !line.starts_with("RANDOMKEY") && !line.starts_with("SCAN") {
+                assert_eq!(replies[0], replies[1], "{line}");
+                assert_eq!(replies[0], replies[2], "{line}");
+            }
+        }
+        for w in &worlds {
+            w.assert_replays();
+        }
+    }
 }
