@@ -28,7 +28,10 @@ const FAMILIES: &[&[Command]] = &[
     hashes::fields::COMMANDS,
     hashes::numbers::COMMANDS,
     hashes::whole::COMMANDS,
-    sorted_sets::COMMANDS,
+    sorted_sets::members::COMMANDS,
+    sorted_sets::ranges::COMMANDS,
+    sorted_sets::ends::COMMANDS,
+    sorted_sets::algebra::COMMANDS,
 ];
 
 /// Names are at most this long; anything longer is no command.

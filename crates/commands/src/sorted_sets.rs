@@ -1,5 +1,0 @@
-//! sorted_sets
-
-use crate::command::Command;
-
-pub const COMMANDS: &[Command] = &[];
