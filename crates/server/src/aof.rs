@@ -30,6 +30,8 @@ const KEPT_BUFFER_BYTES: usize = 4 << 20;
 struct Segment {
     /// How far the shard's log is in the file; not yet durable.
     written: AtomicU64,
+    /// The file's length, for those who may not take its lock because they hold a baton.
+    len: AtomicU64,
     file: Mutex<SegmentFile>,
 }
 
@@ -71,6 +73,7 @@ impl Aof {
     pub fn new(shards: usize) -> Aof {
         let segment = || Segment {
             written: AtomicU64::new(0),
+            len: AtomicU64::new(0),
             file: Mutex::default(),
         };
         Aof {
@@ -210,6 +213,9 @@ impl Aof {
         }
         match writer.append(&mut file.block, stamp) {
             Ok(_) => {
+                self.segments[usize::from(shard.0)]
+                    .len
+                    .store(writer.len(), Relaxed);
                 self.note_written(shard, end);
                 if self.failed.swap(false, Relaxed) {
                     log!(
@@ -294,9 +300,9 @@ impl Aof {
         if let Some(sync) = self.sync() {
             sync.register(shard, writer.file(), lsn);
         }
-        self.segments[usize::from(shard.0)]
-            .written
-            .store(lsn.0, Release);
+        let segment = &self.segments[usize::from(shard.0)];
+        segment.written.store(lsn.0, Release);
+        segment.len.store(writer.len(), Relaxed);
         self.segment(shard).writer = Some(writer);
     }
 
@@ -305,6 +311,7 @@ impl Aof {
         let mut file = self.segment(shard);
         file.unwritten.clear();
         let writer = file.writer.take()?;
+        self.segments[usize::from(shard.0)].len.store(0, Relaxed);
         if let Some(sync) = self.sync() {
             sync.unregister(shard);
         }
@@ -332,14 +339,7 @@ impl Aof {
     pub fn segment_bytes(&self) -> u64 {
         self.segments
             .iter()
-            .map(|s| {
-                s.file
-                    .lock()
-                    .expect("no holder of this lock panics")
-                    .writer
-                    .as_ref()
-                    .map_or(0, SegmentWriter::len)
-            })
+            .map(|segment| segment.len.load(Relaxed))
             .sum()
     }
 }
