@@ -2,8 +2,8 @@
 
 use datatypes::{Hash, Limits, List, Rng, Set, SortedSet, Value};
 use keyspace::{
-    Db, DbIndex, Entry, EntryRef, Expiry, Key, NewValue, Shard, StringRef, UnixMillis,
-    ValueRef, View,
+    Db, DbIndex, Entry, EntryRef, Expiry, Key, NewValue, Shard, StringRef, UnixMillis, ValueRef,
+    View,
 };
 use resp::{Argv, Reply};
 

@@ -122,21 +122,18 @@ pub const GETKEYS_INVALID: CommandError =
     CommandError::new("ERR Invalid arguments specified for command");
 pub const ZADD_NX_AND_XX: CommandError =
     CommandError::new("ERR XX and NX options at the same time are not compatible");
-pub const ZADD_NX_AND_COMPARISON: CommandError = CommandError::new(
-    "ERR GT, LT, and/or NX options at the same time are not compatible",
-);
+pub const ZADD_NX_AND_COMPARISON: CommandError =
+    CommandError::new("ERR GT, LT, and/or NX options at the same time are not compatible");
 pub const ZADD_INCR_OF_SEVERAL: CommandError =
     CommandError::new("ERR INCR option supports a single increment-element pair");
 pub const SCORE_NOT_A_NUMBER: CommandError =
     CommandError::new("ERR resulting score is not a number (NaN)");
-pub const SCORE_BOUNDS_INVALID: CommandError =
-    CommandError::new("ERR min or max is not a float");
+pub const SCORE_BOUNDS_INVALID: CommandError = CommandError::new("ERR min or max is not a float");
 pub const LEX_BOUNDS_INVALID: CommandError =
     CommandError::new("ERR min or max not valid string range item");
 pub const LIMIT_OF_RANKS: CommandError = CommandError::new(
     "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
 );
-pub const WITHSCORES_OF_LEX: CommandError = CommandError::new(
-    "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
-);
+pub const WITHSCORES_OF_LEX: CommandError =
+    CommandError::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
 pub const WEIGHT_NOT_FLOAT: CommandError = CommandError::new("ERR weight value is not a float");
