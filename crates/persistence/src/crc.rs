@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn jones_combines() {
-        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         for at in [0, 1, 9, 4096, 65_537, 99_999, 100_000] {
             let (first, second) = bytes.split_at(at);
             assert_eq!(

@@ -24,7 +24,12 @@ impl Progress {
 
     /// Begins anew, before a load or a child.
     pub fn reset(&self) {
-        for counter in [&self.keys, &self.bytes, &self.bytes_total, &self.copied_bytes] {
+        for counter in [
+            &self.keys,
+            &self.bytes,
+            &self.bytes_total,
+            &self.copied_bytes,
+        ] {
             counter.store(0, Relaxed);
         }
     }

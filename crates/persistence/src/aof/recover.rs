@@ -228,13 +228,21 @@ fn scan_all(files: &[OpenFile], options: &AofLoadOptions) -> Result<Vec<SegmentS
     in_parallel(files.len(), options.rdb.threads, |i| {
         let file = &files[i];
         let scan = scan_segment(file.file.clone(), &file.path, 0, file.len)?;
-        match (scan.head, file.segment) {
-            (Some((id, _)), Some(expected)) if id != expected => Err(AofError::Damaged {
+        let damaged = |reason: String| {
+            Err(AofError::Damaged {
                 path: file.path.clone(),
                 offset: 0,
                 lsn: None,
-                reason: format!("the head says {id:?}, the manifest {expected:?}"),
-            }),
+                reason,
+            })
+        };
+        match (scan.head, file.segment) {
+            (Some((id, _)), Some(expected)) if id != expected => {
+                damaged(format!("the head says {id:?}, the manifest {expected:?}"))
+            }
+            (None, Some(_)) if scan.kept_len > 0 => {
+                damaged("the head of the segment is missing".into())
+            }
             _ => Ok(scan),
         }
     })

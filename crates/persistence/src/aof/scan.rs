@@ -1,7 +1,7 @@
 //! Checking a file of the append-only set without running its commands.
 //!
 //! A scan passes over all frames and verifies each seal. It ends at the first byte that is not as it should be, and says
-//! whether anything intact follows: then the middle is damaged, and no prefix may be taken for the whole. What lies behind
+//! whether seals of later blocks follow: then the middle is damaged, and no prefix may be taken for the whole. What lies behind
 //! the last seal and is well formed is told apart by its first command: stock servers, which write no seals, begin with
 //! SELECT when they go on with a file; a block of ours that lost its end was never acknowledged.
 
@@ -48,7 +48,7 @@ pub enum FlawKind {
     CutShort,
     /// The last block has its seal, and does not match it; or what follows the last seal is no frame.
     TailDamaged,
-    /// Something intact follows.
+    /// Seals of later blocks follow.
     MiddleDamaged,
 }
 
@@ -221,6 +221,10 @@ impl Scan {
         };
         let (line, offset) = (self.reader.line(), self.reader.offset());
         match annotation::parse(line).map_err(|reason| bad(reason, line.starts_with(b"#SEAL")))? {
+            // It may be a seal whose first letters changed.
+            Annotation::Other if self.out.head.is_some() => {
+                return Err(bad("a comment line that no server writes", true));
+            }
             Annotation::Other | Annotation::Timestamp(_) => {}
             Annotation::Transaction(transaction) => self.annotated = Some((transaction, offset)),
             Annotation::Head { id, lsn, crc } => {
@@ -245,6 +249,7 @@ impl Scan {
                 crc,
             } => {
                 if self.out.head.is_none() {
+                    self.out.kept_len = 0;
                     return Err(bad("a seal in a file without head", false));
                 }
                 if self.multi.is_some() {
@@ -297,16 +302,20 @@ impl Scan {
             },
             None => return Ok(()),
         };
-        let kept = out.kept_len;
-        out.transactions
-            .retain(|transaction| transaction.end <= kept);
-        let kind = if intact_follows(file, self.reader.offset(), out.file_len)? {
+        let kind = if later_seal_follows(file, out)? {
             FlawKind::MiddleDamaged
         } else if stopped.cut_short && !stopped.at_seal {
             FlawKind::CutShort
         } else {
             FlawKind::TailDamaged
         };
+        if out.head.is_some() && kind != FlawKind::CutShort {
+            // What looked like commands of a stock server belongs to a block that is not intact.
+            out.kept_len = out.sealed_len;
+        }
+        let kept = out.kept_len;
+        out.transactions
+            .retain(|transaction| transaction.end <= kept);
         let reason = format!("{} (byte {})", stopped.reason, self.reader.end_offset());
         out.flaw = Some(Flaw {
             offset: kept,
@@ -322,14 +331,18 @@ fn line_len_without_crc(line: &[u8]) -> usize {
     line.len().saturating_sub(16)
 }
 
-/// Whether a block that matches its seal lies anywhere behind `from`: two seals, the second of which fits the first.
-fn intact_follows(file: &dyn StorageFile, from: u64, end: u64) -> std::io::Result<bool> {
+/// The shortest seal line.
+const SEAL_LEN_MIN: u64 = 34;
+
+/// Whether the seal of a later block than the flawed one, which begins behind the last good seal, lies anywhere. The flawed block's own seal is told
+/// from a later one by where its block begins, and by the seal lines that positions do not count: one flipped byte
+/// cannot make both wrong.
+fn later_seal_follows(file: &dyn StorageFile, out: &SegmentScan) -> std::io::Result<bool> {
     const WINDOW_BYTES: usize = 1 << 20;
     let mut window = vec![0; WINDOW_BYTES + LINE_LEN_MAX];
-    let mut previous: Option<(u64, u64)> = None;
-    let mut at = from;
-    while at < end {
-        let want = window.len().min((end - at) as usize);
+    let mut at = out.sealed_len;
+    while at < out.file_len {
+        let want = window.len().min((out.file_len - at) as usize);
         let got = read_full_at(file, &mut window[..want], at)?;
         if got == 0 {
             return Ok(false);
@@ -353,46 +366,20 @@ fn intact_follows(file: &dyn StorageFile, from: u64, end: u64) -> std::io::Resul
             let line = rest[..line_end]
                 .strip_suffix(b"\r")
                 .unwrap_or(&rest[..line_end]);
-            let Ok(Annotation::Seal { block_len, crc, .. }) = annotation::parse(line) else {
+            let Ok(Annotation::Seal { block_len, lsn, .. }) = annotation::parse(line) else {
                 continue;
             };
             let begin = at + i as u64;
-            if let Some((previous_end, previous_crc)) = previous {
-                if begin.checked_sub(previous_end) == Some(block_len)
-                    && block_digest(
-                        file,
-                        previous_crc,
-                        previous_end,
-                        begin + line_len_without_crc(line) as u64,
-                    )? == crc
-                {
-                    return Ok(true);
-                }
+            let begins_later = begin
+                .checked_sub(block_len)
+                .is_some_and(|block| block > out.sealed_len);
+            let uncounted =
+                (begin - out.sealed_len).saturating_sub(lsn.0.saturating_sub(out.lsn.0));
+            if begins_later && uncounted >= SEAL_LEN_MIN {
+                return Ok(true);
             }
-            previous = Some((begin + line_end as u64 + 1, crc));
         }
         at += searched as u64;
     }
     Ok(false)
-}
-
-fn block_digest(
-    file: &dyn StorageFile,
-    previous_crc: u64,
-    from: u64,
-    to: u64,
-) -> std::io::Result<u64> {
-    let mut digest = chained(previous_crc);
-    let mut buffer = vec![0; 1 << 16];
-    let mut at = from;
-    while at < to {
-        let want = buffer.len().min((to - at) as usize);
-        let got = read_full_at(file, &mut buffer[..want], at)?;
-        if got == 0 {
-            break;
-        }
-        digest.update(&buffer[..got]);
-        at += got as u64;
-    }
-    Ok(digest.value())
 }

@@ -7,6 +7,7 @@
 mod os;
 pub mod simulated;
 pub mod sync;
+pub mod sync_glommio;
 
 pub use os::OsStorage;
 

@@ -92,7 +92,7 @@ impl SimulatedStorage {
                 let kept = (random() % (extra as u64 + 1)) as usize;
                 let from = bytes.len();
                 bytes.extend_from_slice(&contents.live[from..from + kept]);
-                if kept > 0 && random() % 4 == 0 {
+                if kept > 0 && random().is_multiple_of(4) {
                     let zeroed = (random() % kept as u64) as usize;
                     let len = bytes.len();
                     bytes[len - zeroed..].fill(0);

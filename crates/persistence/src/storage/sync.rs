@@ -147,7 +147,7 @@ impl SyncService {
         });
         let threads = match backend {
             SyncBackend::Manual => Vec::new(),
-            SyncBackend::Glommio => return Err(io::ErrorKind::Unsupported.into()),
+            SyncBackend::Glommio => vec![super::sync_glommio::start(shared.clone())?],
             SyncBackend::Threads => (0..segment_count)
                 .map(|index| start_thread(shared.clone(), index))
                 .collect::<io::Result<Vec<_>>>()?,
@@ -202,7 +202,12 @@ impl SyncService {
         if slot.durable.load(SeqCst) >= lsn.0 || slot.requested.fetch_max(lsn.0, SeqCst) >= lsn.0 {
             return;
         }
-        if slot.state.load(SeqCst) == PARKED {
+        // A driver that is at work on this segment looks again before it rests.
+        let resting = match self.backend {
+            SyncBackend::Glommio => slot.began_ms.load(SeqCst) == 0,
+            SyncBackend::Threads | SyncBackend::Manual => slot.state.load(SeqCst) == PARKED,
+        };
+        if resting {
             self.wake(slot);
         }
     }
@@ -433,10 +438,21 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_state(&self, index: usize, running: bool) {
-        self.slots[index]
-            .state
-            .store(if running { RUNNING } else { PARKED }, SeqCst);
+    /// All slots at once: the executor's thread runs for all of them.
+    pub(super) fn set_states(&self, running: bool) {
+        for slot in &self.slots {
+            slot.state
+                .store(if running { RUNNING } else { PARKED }, SeqCst);
+        }
+    }
+
+    /// No driver will ever run: every wait ends with this error.
+    pub(super) fn give_up(&self, errno: i32) {
+        self.set_states(false);
+        for (index, slot) in self.slots.iter().enumerate() {
+            slot.errno.store(errno, SeqCst);
+            (self.on_durable)(ShardIndex(index as u16));
+        }
     }
 
     /// The first instant at or after `now` that is this segment's own moment of the second.
@@ -466,7 +482,7 @@ impl Shared {
     pub(super) fn end(&self, index: usize, turn: Turn, result: io::Result<()>) {
         let slot = &self.slots[index];
         slot.end(turn, result);
-        slot.began_ms.store(0, Release);
+        slot.began_ms.store(0, SeqCst);
         (self.on_durable)(ShardIndex(index as u16));
     }
 
@@ -517,7 +533,7 @@ impl Shared {
             }
             // A wish that arrives after the look above finds PARKED (or unparks in advance): it is not lost.
             slot.state.store(PARKED, SeqCst);
-            if !slot.has_wish(false) || self.is_paused() {
+            if self.is_paused() || !slot.has_wish(false) {
                 std::thread::park_timeout(sleep);
             }
         }

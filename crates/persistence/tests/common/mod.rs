@@ -1,5 +1,8 @@
 //! A keyspace of shards for tests: source of snapshots, sink of loads, digest by content.
 
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
 use datatypes::{Element, Value};
 use keyspace::{Db, DbIndex, Entry, EntryRef, Key, NewValue, SlotMap, UnixMillis, ValueRef};
 use persistence::rdb::load::{KeyReceiver, LoadSink, LoadedKey};

@@ -1,0 +1,535 @@
+//! RDB files of real servers (`testdata`, made by Redis 7.0.15, Redis 8.0.6 and Valkey 9.1.2), old encodings built by hand,
+//! our own files, and bytes that are none of these.
+
+mod common;
+
+use common::{Store, DATABASES};
+use datatypes::Limits;
+use keyspace::{NewValue, UnixMillis, ValueRef};
+use persistence::crc;
+use persistence::progress::Progress;
+use persistence::rdb::dump::{dump_value, load_dump, DumpError};
+use persistence::rdb::encode::Encoder;
+use persistence::rdb::load::{load_rdb, load_stream, LoadOptions, LoadStats, RdbLoadError};
+use persistence::rdb::snapshot::{write_rdb, SnapshotOptions, SnapshotStats};
+use persistence::rdb::{RdbError, RdbErrorKind};
+use persistence::storage::simulated::SimulatedStorage;
+use persistence::storage::OsStorage;
+use proptest::prelude::*;
+use std::path::Path;
+
+fn options(threads: usize) -> LoadOptions {
+    LoadOptions {
+        threads,
+        limits: Limits::default(),
+        now: UnixMillis(1_700_000_000_000),
+        skip_expired: true,
+        databases: DATABASES as u32,
+        verify_checksum: true,
+    }
+}
+
+fn load_bytes(bytes: &[u8], threads: usize) -> Result<(Store, LoadStats), RdbError> {
+    let store = Store::new(2);
+    let stats = load_stream(
+        bytes,
+        Some(bytes.len() as u64),
+        &options(threads),
+        &store,
+        &Progress::default(),
+    )?;
+    Ok((store, stats))
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("testdata")
+            .join(name),
+    )
+    .unwrap()
+}
+
+fn save(store: &Store, disk: &SimulatedStorage, path: &Path, direct_io: bool) -> SnapshotStats {
+    let options = SnapshotOptions {
+        compress: true,
+        checksum: true,
+        threads: 2,
+        direct_io,
+        aof_base: false,
+        unix_seconds: 1_700_000_000,
+        used_memory: 12345,
+    };
+    write_rdb(
+        disk,
+        Path::new("/temp"),
+        path,
+        store,
+        &options,
+        &Progress::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn files_of_real_servers_hold_the_same() {
+    let contents: Vec<_> = ["redis-7.0.rdb", "redis-8.0.rdb", "valkey-9.1.rdb"]
+        .map(|name| {
+            load_bytes(&golden(name), 1)
+                .unwrap_or_else(|e| panic!("{name}: {e}"))
+                .0
+                .contents()
+        })
+        .into();
+    assert_eq!(contents[0], contents[1]);
+    assert_eq!(contents[1], contents[2]);
+    let get = |db: usize, key: &[u8]| contents[0][&(db, key.to_vec())].as_str();
+    assert_eq!(contents[0].len(), 18);
+    assert_eq!(get(0, b""), "embstr None \"empty key\"");
+    assert_eq!(get(0, b"int64"), "int None \"9223372036854775807\"");
+    assert_eq!(get(0, b"not-int"), "embstr None \"007\"");
+    assert_eq!(get(0, b"ttl"), "embstr Some(4102444800123) \"v\"");
+    assert_eq!(
+        get(0, b"set:int"),
+        r#"intset None ["-70000", "1", "1099511627776"]"#
+    );
+    assert_eq!(get(0, b"hash"), r#"listpack None {"f": "v", "n": "42"}"#);
+    assert_eq!(
+        get(0, b"zset"),
+        r#"listpack None [("d", -inf), ("b", -2.5), ("a", 1.0), ("c", inf)]"#
+    );
+    assert!(get(0, b"list:nodes").starts_with("quicklist None"));
+    assert_eq!(get(9, b"nine"), "int None \"9\"");
+}
+
+#[test]
+fn our_files_hold_what_was_saved() {
+    let (store, _) = load_bytes(&golden("redis-8.0.rdb"), 2).unwrap();
+    store.put(
+        3,
+        b"large",
+        NewValue::Owned(
+            (0..9 << 20)
+                .map(|i: u32| (i.wrapping_mul(i) >> 11) as u8)
+                .collect(),
+        ),
+        None,
+    );
+    for i in 0..20_000u32 {
+        store.put(
+            4,
+            format!("key:{i}").as_bytes(),
+            NewValue::Bytes(&i.to_le_bytes().repeat(i as usize % 200)),
+            None,
+        );
+    }
+    for direct_io in [false, true] {
+        let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
+        let saved = save(&store, &disk, path, direct_io);
+        assert_eq!(saved.keys, 20_019);
+        let bytes = disk.contents(path).unwrap();
+        assert_eq!(bytes.len() as u64, saved.bytes);
+        assert!(bytes.starts_with(b"REDIS0010"));
+        let checksum = u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
+        assert_eq!(checksum, crc::jones(&bytes[..bytes.len() - 8]));
+        for threads in [1, 3] {
+            // By the index, and by a scan, as other servers read it.
+            let loaded = Store::new(3);
+            let stats = load_rdb(
+                &disk,
+                path,
+                &options(threads),
+                &loaded,
+                &Progress::default(),
+            )
+            .unwrap();
+            assert!(stats.indexed);
+            assert_eq!(loaded.contents(), store.contents());
+            let (loaded, stats) = load_bytes(&bytes, threads).unwrap();
+            assert!(!stats.indexed);
+            assert_eq!((stats.keys, stats.bytes), (20_019, bytes.len() as u64));
+            assert_eq!(loaded.contents(), store.contents());
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_a_file_of_ours_is_refused() {
+    let (store, _) = load_bytes(&golden("redis-8.0.rdb"), 1).unwrap();
+    let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
+    save(&store, &disk, path, false);
+    let whole = disk.contents(path).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        disk.edit(path, |bytes| {
+            *bytes = whole.clone();
+            bytes[at] ^= 0x10;
+        });
+        let loaded = load_rdb(
+            &disk,
+            path,
+            &options(2),
+            &Store::new(2),
+            &Progress::default(),
+        );
+        assert!(
+            matches!(loaded, Err(RdbLoadError::Rdb { .. })),
+            "flip at {at}"
+        );
+    }
+}
+
+#[test]
+fn every_cut_of_a_file_is_refused() {
+    for name in ["redis-7.0.rdb", "valkey-9.1.rdb"] {
+        let whole = golden(name);
+        for len in (0..whole.len()).step_by(11) {
+            match load_bytes(&whole[..len], 1 + len % 2) {
+                Err(RdbError {
+                    kind: RdbErrorKind::UnexpectedEnd { .. },
+                    ..
+                }) => {}
+                other => panic!("{name} cut at {len}: {:?}", other.map(|(_, stats)| stats)),
+            }
+        }
+    }
+}
+
+fn refused(name: &str) -> String {
+    match load_bytes(&golden(name), 2) {
+        Err(e) if matches!(e.kind, RdbErrorKind::Unsupported(_)) => e.to_string(),
+        other => panic!("{name}: {:?}", other.map(|(_, stats)| stats)),
+    }
+}
+
+#[test]
+fn what_cannot_be_held_is_named() {
+    for server in ["redis-7.0", "redis-8.0", "valkey-9.1"] {
+        let error = refused(&format!("{server}-stream.rdb"));
+        assert!(
+            error.contains("a-stream") && error.contains("streams"),
+            "{error}"
+        );
+        let error = refused(&format!("{server}-function.rdb"));
+        assert!(error.contains("#!lua name=mylib"), "{error}");
+    }
+    for server in ["redis-8.0", "valkey-9.1"] {
+        let error = refused(&format!("{server}-field-expiry.rdb"));
+        assert!(
+            error.contains("hash:expiring") && error.contains("HEXPIRE"),
+            "{error}"
+        );
+        let (store, _) = load_bytes(&golden(&format!("{server}-field-persisted.rdb")), 1).unwrap();
+        let contents = store.contents();
+        assert_eq!(
+            contents[&(0, b"hash:persisted".to_vec())],
+            r#"listpack None {"f": "v", "g": "w"}"#
+        );
+        assert!(contents[&(0, b"hash:wide".to_vec())].starts_with("hashtable"));
+    }
+    let error = match load_bytes(b"REDIS9999\xff", 1) {
+        Err(e) => e.to_string(),
+        Ok(_) => panic!("a version to come"),
+    };
+    assert!(error.contains("9999"), "{error}");
+}
+
+#[test]
+fn access_times_and_frequencies_are_passed_over() {
+    for name in ["redis-7.0-lfu.rdb", "redis-7.0-lru.rdb"] {
+        assert_eq!(load_bytes(&golden(name), 1).unwrap().1.keys, 1, "{name}");
+    }
+}
+
+/// A file of version 6 with these records, without AUX fields.
+fn old_file(records: &[u8]) -> Vec<u8> {
+    let mut file = b"REDIS0006\xfe\x00".to_vec();
+    file.extend_from_slice(records);
+    file.push(0xff);
+    file.extend_from_slice(&crc::jones(&file).to_le_bytes());
+    file
+}
+
+/// A ziplist of short strings.
+fn ziplist(items: &[&str]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    let (mut previous_len, mut tail) = (0u8, 10u32);
+    for item in items {
+        tail = 10 + entries.len() as u32;
+        entries.push(previous_len);
+        entries.push(item.len() as u8);
+        entries.extend_from_slice(item.as_bytes());
+        previous_len = 2 + item.len() as u8;
+    }
+    let mut out = (11 + entries.len() as u32).to_le_bytes().to_vec();
+    out.extend_from_slice(&tail.to_le_bytes());
+    out.extend_from_slice(&(items.len() as u16).to_le_bytes());
+    out.extend_from_slice(&entries);
+    out.push(0xff);
+    out
+}
+
+fn record(type_: u8, key: &str, value: &[u8]) -> Vec<u8> {
+    [&[type_, key.len() as u8][..], key.as_bytes(), value].concat()
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&[bytes.len() as u8][..], bytes].concat()
+}
+
+#[test]
+fn encodings_of_old_servers_are_read() {
+    let zipmap = b"\x02\x01a\x01\x00x\x02bb\x02\x00yy\xff";
+    let records = [
+        record(1, "list", b"\x02\x01a\xc0\x05"),
+        record(10, "list:ziplist", &string(&ziplist(&["a", "b"]))),
+        record(
+            14,
+            "list:quicklist",
+            &[
+                &[2][..],
+                &string(&ziplist(&["a"])),
+                &string(&ziplist(&["b", "c"])),
+            ]
+            .concat(),
+        ),
+        record(3, "zset", b"\x03\x01a\x031.5\x01b\xff\x01c\xfe"),
+        record(
+            12,
+            "zset:ziplist",
+            &string(&ziplist(&["m", "-1", "n", "2.5"])),
+        ),
+        record(9, "hash:zipmap", &string(zipmap)),
+        record(13, "hash:ziplist", &string(&ziplist(&["f", "v"]))),
+        [
+            &b"\xfd\xff\xff\xff\x7f"[..],
+            &record(0, "seconds", b"\x01v"),
+        ]
+        .concat(),
+        [
+            &b"\xfd\x01\x00\x00\x00"[..],
+            &record(4, "expired", b"\x01\x01f\x01v"),
+        ]
+        .concat(),
+        record(2, "empty", b"\x00"),
+    ]
+    .concat();
+    for threads in [1, 2] {
+        let (store, stats) = load_bytes(&old_file(&records), threads).unwrap();
+        assert_eq!((stats.keys, stats.expired, stats.empty), (8, 1, 1));
+        let contents = store.contents();
+        let check = |key: &str, expected: &str| {
+            assert_eq!(contents[&(0, key.as_bytes().to_vec())], expected)
+        };
+        check("list", r#"listpack None ["a", "5"]"#);
+        check("list:ziplist", r#"listpack None ["a", "b"]"#);
+        check("list:quicklist", r#"quicklist None ["a", "b", "c"]"#);
+        check(
+            "zset",
+            r#"listpack None [("b", -inf), ("a", 1.5), ("c", inf)]"#,
+        );
+        check("zset:ziplist", r#"listpack None [("m", -1.0), ("n", 2.5)]"#);
+        check("hash:zipmap", r#"listpack None {"a": "x", "bb": "yy"}"#);
+        check("hash:ziplist", r#"listpack None {"f": "v"}"#);
+        check("seconds", r#"embstr Some(2147483647000) "v""#);
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_with_their_key() {
+    let check = |value: Vec<u8>, reason: &str| {
+        let error = match load_bytes(&old_file(&value), 1) {
+            Err(e) => e.to_string(),
+            Ok(_) => panic!("loaded in spite of {reason}"),
+        };
+        assert!(error.contains("\"k\"") && error.contains(reason), "{error}");
+    };
+    check(record(2, "k", b"\x02\x01a\x01a"), "twice");
+    check(record(4, "k", b"\x02\x01a\x01x\x01a\x01y"), "twice");
+    check(record(3, "k", b"\x01\x01a\xfd"), "NaN");
+    check(record(10, "k", b"\x03abc"), "ziplist");
+    check(record(16, "k", b"\x03abc"), "listpack");
+    check(record(11, "k", b"\x03abc"), "intset");
+    check(record(99, "k", b""), "type 99");
+    check(record(0, "k", b"\xc3\x02\x82\x00a"), "begins no");
+    check(record(0, "k", b"\xc3\x02\x32\x00a"), "LZF");
+    check(
+        record(7, "k", b"\x81\x81\xe7\x9d\x3c\xf8\x49\x08\x00"),
+        "module",
+    );
+}
+
+#[test]
+fn lengths_that_cannot_be_are_refused_at_once() {
+    let huge = b"\x81\x00\x00\x10\x00\x00\x00\x00\x00";
+    for type_ in [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20] {
+        let bytes = old_file(&record(type_, "k", huge));
+        assert!(load_bytes(&bytes, 1).is_err(), "type {type_}");
+        let mut payload = vec![type_];
+        payload.extend_from_slice(huge);
+        assert!(
+            matches!(
+                load_dump(&sealed(payload, 10), &Limits::default()),
+                Err(DumpError::Value(_))
+            ),
+            "type {type_}"
+        );
+    }
+}
+
+fn sealed(mut body: Vec<u8>, version: u16) -> Vec<u8> {
+    body.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc::jones(&body);
+    body.extend_from_slice(&checksum.to_le_bytes());
+    body
+}
+
+#[test]
+fn dumped_values_restore() {
+    let (store, _) = load_bytes(&golden("redis-8.0.rdb"), 1).unwrap();
+    let (copy, mut encoder) = (Store::new(2), Encoder::new(true));
+    for shard in &store.shards {
+        for (db, keys) in shard.lock().unwrap().iter().enumerate() {
+            for entry in keys.iter() {
+                let mut payload = Vec::new();
+                dump_value(&mut encoder, entry.value(), &mut payload);
+                let value = load_dump(&payload, &Limits::default()).unwrap();
+                copy.put(db as u32, entry.key(), value, entry.expire_at());
+                let last = payload.len() - 1;
+                payload[last] ^= 1;
+                assert!(matches!(
+                    load_dump(&payload, &Limits::default()),
+                    Err(DumpError::VersionOrChecksum)
+                ));
+            }
+        }
+    }
+    assert_eq!(copy.contents(), store.contents());
+}
+
+#[test]
+fn dump_is_what_redis_gives() {
+    // DUMP of SET k 10 in Redis 7.0.
+    let mut payload = Vec::new();
+    dump_value(
+        &mut Encoder::new(true),
+        ValueRef::String(keyspace::StringRef::Int(10)),
+        &mut payload,
+    );
+    assert_eq!(payload, sealed(b"\x00\xc0\x0a".to_vec(), 10));
+    assert!(load_dump(&sealed(b"\x00\x01v".to_vec(), 12), &Limits::default()).is_ok());
+    assert!(load_dump(&sealed(b"\x00\x01v".to_vec(), 80), &Limits::default()).is_ok());
+    for payload in [
+        sealed(b"\x00\x01v".to_vec(), 13),
+        b"short".to_vec(),
+        Vec::new(),
+    ] {
+        assert!(matches!(
+            load_dump(&payload, &Limits::default()),
+            Err(DumpError::VersionOrChecksum)
+        ));
+    }
+}
+
+#[test]
+fn failed_save_leaves_the_old_file() {
+    let (store, _) = load_bytes(&golden("redis-8.0.rdb"), 1).unwrap();
+    let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
+    save(&store, &disk, path, false);
+    let before = disk.contents(path).unwrap();
+    disk.set_space_left(Some(1000));
+    let options = SnapshotOptions {
+        compress: false,
+        checksum: true,
+        threads: 2,
+        direct_io: false,
+        aof_base: false,
+        unix_seconds: 0,
+        used_memory: 0,
+    };
+    let failed = write_rdb(
+        &disk,
+        Path::new("/temp"),
+        path,
+        &store,
+        &options,
+        &Progress::default(),
+    );
+    assert_eq!(failed.unwrap_err().error.raw_os_error(), Some(28));
+    assert_eq!(disk.contents(path).unwrap(), before);
+    assert_eq!(disk.contents(Path::new("/temp")), None);
+}
+
+#[test]
+fn snapshot_goes_past_the_page_cache_where_it_can() {
+    let dir = std::env::temp_dir().join(format!("basalt-rdb-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let store = Store::new(2);
+    for i in 0..30_000u32 {
+        store.put(
+            0,
+            format!("key:{i}").as_bytes(),
+            NewValue::Bytes(&i.to_le_bytes().repeat(40)),
+            None,
+        );
+    }
+    let options_of_save = SnapshotOptions {
+        compress: false,
+        checksum: true,
+        threads: 2,
+        direct_io: true,
+        aof_base: false,
+        unix_seconds: 0,
+        used_memory: 0,
+    };
+    let (temp, path) = (dir.join("temp"), dir.join("dump.rdb"));
+    let saved = write_rdb(
+        &OsStorage,
+        &temp,
+        &path,
+        &store,
+        &options_of_save,
+        &Progress::default(),
+    )
+    .unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), saved.bytes);
+    let loaded = Store::new(1);
+    let stats = load_rdb(
+        &OsStorage,
+        &path,
+        &options(2),
+        &loaded,
+        &Progress::default(),
+    )
+    .unwrap();
+    assert!(stats.indexed);
+    assert_eq!(loaded.contents(), store.contents());
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_records_load_or_fail(records in proptest::collection::vec(any::<u8>(), 0..300), threads in 1usize..3) {
+        let _ = load_bytes(&old_file(&records), threads);
+        let _ = load_bytes(&records, threads);
+    }
+
+    #[test]
+    fn any_change_of_a_real_file_loads_or_fails(
+        which in 0usize..3,
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = golden(["redis-7.0.rdb", "redis-8.0.rdb", "valkey-9.1.rdb"][which]);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let unchecked = LoadOptions { verify_checksum: false, ..options(1) };
+        let _ = load_stream(&bytes[..], Some(bytes.len() as u64), &unchecked, &Store::new(2), &Progress::default());
+    }
+
+    #[test]
+    fn any_payload_restores_or_fails(type_ in 0u8..30, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load_dump(&body, &Limits::default());
+        let _ = load_dump(&sealed([&[type_][..], &body].concat(), 11), &Limits::default());
+    }
+}

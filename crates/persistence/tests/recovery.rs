@@ -1,0 +1,631 @@
+//! Append-only files on a simulated disk: written, damaged, cut, recovered.
+
+mod common;
+
+use common::{Store, DATABASES};
+use datatypes::Rng;
+use keyspace::{DbIndex, Lsn, NewValue, ShardIndex, UnixMillis};
+use persistence::aof::annotation::put_transaction;
+use persistence::aof::manifest::{AofFile, FileKind, Manifest};
+use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded, ReplaySink};
+use persistence::aof::replay::CommandReceiver;
+use persistence::aof::scan::{scan_segment, FlawKind};
+use persistence::aof::segment::SegmentWriter;
+use persistence::aof::{AofError, SegmentId, Stamp};
+use persistence::commands::put_command;
+use persistence::progress::Progress;
+use persistence::rdb::load::{KeyReceiver, LoadOptions, LoadSink};
+use persistence::rdb::snapshot::{write_commands, write_rdb, SnapshotOptions};
+use persistence::storage::simulated::SimulatedStorage;
+use persistence::storage::sync::SyncPolicy;
+use persistence::storage::{write_all_at, Open, Storage};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+const PREFIX: &str = "appendonly.aof";
+
+fn dir() -> PathBuf {
+    PathBuf::from("/data/appendonlydir")
+}
+
+/// Collects `db: command` lines per file, in any order of files; keys of a base too.
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+struct LogReceiver<'a>(&'a Log, Vec<String>);
+
+impl CommandReceiver for LogReceiver<'_> {
+    fn command(&mut self, db: DbIndex, argv: &[&[u8]]) -> Result<(), String> {
+        let words: Vec<_> = argv
+            .iter()
+            .map(|arg| arg.escape_ascii().to_string())
+            .collect();
+        self.1.push(format!("{}: {}", db.0, words.join(" ")));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.0 .0.lock().unwrap().append(&mut self.1);
+        Ok(())
+    }
+}
+
+impl LoadSink for Log {
+    fn key_receiver(&self) -> Box<dyn KeyReceiver + '_> {
+        panic!("no RDB in this test")
+    }
+}
+
+impl ReplaySink for Log {
+    fn command_receiver(&self) -> Box<dyn CommandReceiver + '_> {
+        Box::new(LogReceiver(self, Vec::new()))
+    }
+}
+
+fn rdb_options() -> LoadOptions {
+    LoadOptions {
+        threads: 2,
+        limits: Default::default(),
+        now: UnixMillis(1000),
+        skip_expired: true,
+        databases: DATABASES as u32,
+        verify_checksum: true,
+    }
+}
+
+fn load(
+    disk: &SimulatedStorage,
+    manifest: &Manifest,
+    load_truncated: bool,
+    os_crashed: bool,
+) -> Result<(Vec<String>, AofLoaded), AofError> {
+    let log = Log::default();
+    let options = AofLoadOptions {
+        rdb: rdb_options(),
+        load_truncated,
+        os_crashed,
+    };
+    let loaded = load_aof(disk, &dir(), manifest, &options, &log, &Progress::default())?;
+    Ok((log.0.into_inner().unwrap(), loaded))
+}
+
+fn stamp(epoch: u64) -> Stamp {
+    Stamp {
+        unix_ms: 1_700_000_000_000,
+        epoch,
+        policy: SyncPolicy::EverySecond,
+    }
+}
+
+fn commands(list: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for command in list {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        put_command(&mut out, &words);
+    }
+    out
+}
+
+/// A generation of segments on a disk.
+struct Segments {
+    disk: SimulatedStorage,
+    manifest: Manifest,
+    writers: Vec<SegmentWriter>,
+}
+
+impl Segments {
+    fn new(count: u16) -> Segments {
+        let disk = SimulatedStorage::new();
+        let mut manifest = Manifest::default();
+        let writers = (0..count)
+            .map(|shard| {
+                let id = SegmentId {
+                    shard: ShardIndex(shard),
+                    shard_count: count,
+                    generation: 1,
+                };
+                let name = manifest.add_segment(OsStr::new(PREFIX), id).name.clone();
+                SegmentWriter::create(&disk, &dir().join(name), id, Lsn(100)).unwrap()
+            })
+            .collect();
+        disk.sync_dir(&dir()).unwrap();
+        Segments {
+            disk,
+            manifest,
+            writers,
+        }
+    }
+
+    fn append(&mut self, shard: usize, epoch: u64, list: &[&str]) {
+        self.writers[shard]
+            .append(&mut commands(list), stamp(epoch))
+            .unwrap();
+    }
+
+    fn append_transaction(&mut self, shard: usize, epoch: u64, id: u64, command: &str) {
+        let mut block = Vec::new();
+        put_transaction(&mut block, id, &[ShardIndex(0), ShardIndex(1)]);
+        block.extend(commands(&["MULTI", command, "EXEC"]));
+        self.writers[shard]
+            .append(&mut block, stamp(epoch))
+            .unwrap();
+    }
+
+    fn path(&self, shard: usize) -> PathBuf {
+        self.writers[shard].path().to_owned()
+    }
+
+    fn load(&self) -> Result<(Vec<String>, AofLoaded), AofError> {
+        load(&self.disk, &self.manifest, true, false)
+    }
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_was_appended_is_replayed_and_the_writer_goes_on() {
+    let mut set = Segments::new(2);
+    set.append(
+        0,
+        1,
+        &["SELECT 3", "SET a 1", "MULTI", "SET b 2", "DEL a", "EXEC"],
+    );
+    set.append(1, 1, &["SELECT 0", "SET c 1"]);
+    set.append(1, 1, &[]);
+    set.append(0, 2, &["SET d 4"]);
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!(
+        sorted(lines),
+        [
+            "0: SET c 1",
+            "3: DEL a",
+            "3: SET a 1",
+            "3: SET b 2",
+            "3: SET d 4"
+        ]
+    );
+    assert!(loaded.cuts.is_empty());
+    assert_eq!(
+        (loaded.epoch_last, loaded.commands, loaded.segments.len()),
+        (2, 5, 2)
+    );
+    assert_eq!(loaded.segments[0].end.lsn, set.writers[0].lsn());
+    for (shard, segment) in loaded.segments.iter().enumerate() {
+        let mut writer =
+            SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(3)).unwrap();
+        assert_eq!(
+            (writer.lsn(), writer.len()),
+            (set.writers[shard].lsn(), set.writers[shard].len())
+        );
+        writer
+            .append(&mut commands(&["SELECT 9", "SET later x"]), stamp(3))
+            .unwrap();
+    }
+    assert_eq!(set.load().unwrap().0.len(), 7);
+}
+
+#[test]
+fn every_torn_tail_is_cut_at_a_block() {
+    let mut set = Segments::new(1);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    let first = set.writers[0].len();
+    set.append(0, 1, &["SET b 2", "SET c 3"]);
+    let path = set.path(0);
+    let whole = set.disk.contents(&path).unwrap();
+    let head = whole.iter().position(|&b| b == b'\n').unwrap() as u64 + 1;
+    for len in 0..whole.len() as u64 {
+        set.disk
+            .edit(&path, |bytes| *bytes = whole[..len as usize].to_vec());
+        // An unsealed block that begins with SELECT is what a stock server appends.
+        let foreign = (head + 23..first).contains(&len);
+        let (lines, loaded) = set.load().unwrap_or_else(|e| panic!("cut at {len}: {e}"));
+        let expected = if len >= first || (foreign && len >= head + 23 + 27) {
+            1
+        } else {
+            0
+        };
+        assert_eq!(lines.len(), expected, "cut at {len}");
+        let clean = len == 0 || len == head || len == first;
+        assert!(
+            clean || !loaded.cuts.is_empty() || foreign,
+            "cut at {len} is reported"
+        );
+        if len > 0 && !clean && !foreign {
+            let refused = load(&set.disk, &set.manifest, false, false);
+            assert!(
+                matches!(refused, Err(AofError::Truncated { .. })),
+                "cut at {len}"
+            );
+        }
+        let segment = &loaded.segments[0];
+        let mut writer =
+            SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
+        writer
+            .append(&mut commands(&["SELECT 0", "SET z 9"]), stamp(2))
+            .unwrap();
+        let (lines, loaded) = set.load().unwrap();
+        assert_eq!(
+            (lines.len(), loaded.cuts.len()),
+            (expected + 1, 0),
+            "resumed after a cut at {len}"
+        );
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_found_and_the_middle_is_never_cut() {
+    let mut set = Segments::new(1);
+    for i in 0..4 {
+        set.append(0, 1, &["SELECT 0", &format!("SET key:{i} value"), "INCR n"]);
+    }
+    let path = set.path(0);
+    let whole = set.disk.contents(&path).unwrap();
+    let last_block = {
+        let file = set.disk.open(&path, Open::Read).unwrap();
+        let shorter = scan_segment(file, &path, 0, whole.len() as u64 - 1).unwrap();
+        assert_eq!(
+            shorter.flaw.as_ref().map(|f| f.kind),
+            Some(FlawKind::CutShort)
+        );
+        shorter.sealed_len as usize
+    };
+    // Without its last newline a file looks torn, and nothing of it is lost.
+    for at in 0..whole.len() - 1 {
+        set.disk.edit(&path, |bytes| {
+            *bytes = whole.clone();
+            bytes[at] ^= 1;
+        });
+        match set.load() {
+            Err(AofError::Damaged { offset, .. }) => {
+                assert!(offset <= at as u64, "flip at {at} found at {offset}")
+            }
+            other => panic!("flip at {at}: {:?}", other.map(|(lines, _)| lines)),
+        }
+        // Where the system went down, the last block may be half written; never one before it.
+        let after_crash = load(&set.disk, &set.manifest, true, true);
+        match at >= last_block {
+            true => assert_eq!(after_crash.unwrap().0.len(), 6, "flip at {at}"),
+            false => assert!(after_crash.is_err(), "flip at {at}"),
+        }
+    }
+}
+
+#[test]
+fn transactions_are_in_all_shards_or_in_none() {
+    let mut set = Segments::new(2);
+    set.append(0, 1, &["SELECT 0", "SET a 0"]);
+    set.append(1, 1, &["SELECT 0", "SET b 0"]);
+    for id in [7, 8] {
+        set.append_transaction(0, 1, id, &format!("SET a {id}"));
+        set.append_transaction(1, 1, id, &format!("SET b {id}"));
+    }
+    let before = set.writers[1].len();
+    set.append_transaction(0, 1, 9, "SET a 9");
+    set.append_transaction(0, 1, 10, "SET a 10");
+    set.append_transaction(1, 1, 10, "SET b 10");
+    // 9 never reached shard 1; cutting it takes 10 from shard 0, and so from shard 1.
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!(
+        sorted(lines),
+        [
+            "0: SET a 0",
+            "0: SET a 7",
+            "0: SET a 8",
+            "0: SET b 0",
+            "0: SET b 7",
+            "0: SET b 8"
+        ]
+    );
+    assert_eq!(loaded.cuts.len(), 2);
+    assert_eq!(loaded.transaction_last, 8);
+    assert_eq!(loaded.segments[1].end.kept_len, before);
+    for segment in &loaded.segments {
+        SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
+    }
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!((lines.len(), loaded.cuts.len()), (6, 0));
+}
+
+#[test]
+fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
+    let mut set = Segments::new(2);
+    for epoch in 1..=3 {
+        set.append(0, epoch, &["SELECT 0", &format!("SET a {epoch}")]);
+        if epoch < 3 {
+            set.append(1, epoch, &["SELECT 0", &format!("SET b {epoch}")]);
+        }
+    }
+    assert_eq!(set.load().unwrap().0.len(), 5);
+    let (lines, loaded) = load(&set.disk, &set.manifest, true, true).unwrap();
+    assert_eq!(sorted(lines), ["0: SET a 1", "0: SET b 1"]);
+    assert_eq!(loaded.cuts.len(), 2);
+    // What appendfsync always promised stays, whatever the epoch.
+    set.writers[0]
+        .append(
+            &mut commands(&["SET a 4"]),
+            Stamp {
+                policy: SyncPolicy::Always,
+                ..stamp(3)
+            },
+        )
+        .unwrap();
+    let (lines, _) = load(&set.disk, &set.manifest, true, true).unwrap();
+    assert_eq!(
+        sorted(lines),
+        [
+            "0: SET a 1",
+            "0: SET a 2",
+            "0: SET a 3",
+            "0: SET a 4",
+            "0: SET b 1"
+        ]
+    );
+}
+
+#[test]
+fn random_crashes_of_the_system_leave_a_consistent_prefix() {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(20_240_607u64);
+    for round in 0..300 {
+        let mut rng = Rng::from_seed(seed + round);
+        let mut set = Segments::new(2);
+        let mut durable = [0, 0];
+        let mut written = 0;
+        for epoch in 1..10 {
+            for _ in 0..rng.below(5) {
+                let shard = rng.below(2);
+                written += 1;
+                // Each write is numbered in the order in which it happened, over both shards.
+                set.append(shard, epoch, &["SELECT 0", &format!("SET k {written}")]);
+            }
+            for shard in 0..2 {
+                set.append(shard, epoch + 1, &[]);
+                if rng.below(2) == 0 {
+                    set.writers[shard].file().datasync().unwrap();
+                    durable[shard] = written;
+                }
+            }
+        }
+        let disk = set.disk.after_os_crash(|| rng.next_u64());
+        let context = format!("seed {}", seed + round);
+        let (lines, loaded) =
+            load(&disk, &set.manifest, true, true).unwrap_or_else(|e| panic!("{context}: {e}"));
+        let number = |line: &String| line.rsplit(' ').next().unwrap().parse::<i32>().unwrap();
+        let mut numbers: Vec<_> = lines.iter().map(number).collect();
+        numbers.sort_unstable();
+        let expected: Vec<_> = (1..=numbers.len() as i32).collect();
+        assert_eq!(
+            numbers, expected,
+            "{context}: no write survives an earlier one that was lost"
+        );
+        assert!(
+            numbers.len() as i32 >= durable[0].min(durable[1]),
+            "{context}: what was durable in all is kept"
+        );
+        for segment in &loaded.segments {
+            SegmentWriter::resume(&disk, &segment.path, &segment.end, stamp(20)).unwrap();
+        }
+        assert_eq!(
+            load(&disk, &set.manifest, true, false).unwrap().0.len(),
+            numbers.len(),
+            "{context}"
+        );
+    }
+}
+
+#[test]
+fn failed_append_leaves_the_file_as_it_was() {
+    let mut set = Segments::new(1);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    let mut block = commands(&["SET b 2"]);
+    let as_given = block.clone();
+    for space in [0, 1, 20, 60] {
+        set.disk.set_space_left(Some(space));
+        assert!(set.writers[0].append(&mut block, stamp(1)).is_err());
+        assert_eq!(block, as_given);
+        set.disk.set_space_left(None);
+        assert_eq!(set.load().unwrap().0, ["0: SET a 1"]);
+    }
+    set.writers[0].append(&mut block, stamp(1)).unwrap();
+    assert_eq!(set.load().unwrap().0, ["0: SET a 1", "0: SET b 2"]);
+}
+
+fn stock_file(disk: &SimulatedStorage, name: &str, bytes: &[u8]) -> AofFile {
+    let file = disk.open(&dir().join(name), Open::Create).unwrap();
+    write_all_at(&*file, bytes, 0).unwrap();
+    AofFile {
+        name: name.into(),
+        seq: 1,
+        kind: FileKind::Incr,
+        segment: None,
+        extra: Vec::new(),
+    }
+}
+
+#[test]
+fn files_of_stock_servers_load_as_there() {
+    let disk = SimulatedStorage::new();
+    let whole = commands(&["SELECT 1", "SET a 1", "MULTI", "SET b 2", "EXEC"]);
+    let check = |bytes: &[u8]| {
+        let manifest = Manifest {
+            files: vec![stock_file(&disk, "x.aof", bytes)],
+            run: None,
+        };
+        load(&disk, &manifest, true, false).map(|(lines, loaded)| (lines.len(), loaded.cuts.len()))
+    };
+    assert_eq!(check(&whole).unwrap(), (2, 0));
+    assert_eq!(check(&whole[..whole.len() - 1]).unwrap(), (1, 1));
+    assert_eq!(check(&whole[..60]).unwrap(), (1, 1));
+    assert_eq!(
+        check(&[&whole[..], b"#TS:1700000000\r\n"].concat()).unwrap(),
+        (2, 0)
+    );
+    for tail in [&b"\0\0\0\0"[..], b"PING\r\n"] {
+        assert!(matches!(
+            check(&[&whole[..], tail].concat()),
+            Err(AofError::Damaged { .. })
+        ));
+    }
+}
+
+#[test]
+fn stock_server_may_go_on_with_our_segment() {
+    let mut set = Segments::new(1);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    let path = set.path(0);
+    set.disk.edit(&path, |bytes| {
+        bytes.extend(commands(&["SELECT 2", "SET b 2", "MULTI", "SET c 3"]))
+    });
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!(lines, ["0: SET a 1", "2: SET b 2"]);
+    let segment = &loaded.segments[0];
+    let mut writer =
+        SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
+    writer
+        .append(&mut commands(&["SELECT 0", "SET d 4"]), stamp(2))
+        .unwrap();
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!((lines.len(), loaded.cuts.len()), (3, 0));
+}
+
+#[test]
+fn flaw_in_an_older_generation_is_refused() {
+    let mut set = Segments::new(1);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    let id = SegmentId {
+        shard: ShardIndex(0),
+        shard_count: 1,
+        generation: 2,
+    };
+    let name = set
+        .manifest
+        .add_segment(OsStr::new(PREFIX), id)
+        .name
+        .clone();
+    SegmentWriter::create(&set.disk, &dir().join(name), id, set.writers[0].lsn()).unwrap();
+    assert_eq!(set.load().unwrap().0.len(), 1);
+    let path = set.path(0);
+    set.disk
+        .edit(&path, |bytes| bytes.truncate(bytes.len() - 3));
+    assert!(matches!(set.load(), Err(AofError::Truncated { .. })));
+    set.disk.remove(&path).unwrap();
+    assert!(matches!(set.load(), Err(AofError::Missing { .. })));
+}
+
+struct StoreReceiver<'a>(&'a Store);
+
+impl CommandReceiver for StoreReceiver<'_> {
+    fn command(&mut self, db: DbIndex, argv: &[&[u8]]) -> Result<(), String> {
+        match argv {
+            [b"SET", key, value] => self.0.put(db.0, key, NewValue::Bytes(value), None),
+            [b"PEXPIREAT", key, at] => {
+                let at = std::str::from_utf8(at).unwrap().parse().unwrap();
+                let key = self.0.key(key);
+                let mut dbs = self.0.shards[key.shard.0 as usize].lock().unwrap();
+                dbs[db.0 as usize].set_expiry(key, Some(UnixMillis(at)));
+            }
+            other => return Err(format!("unexpected {other:?}")),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl ReplaySink for Store {
+    fn command_receiver(&self) -> Box<dyn CommandReceiver + '_> {
+        Box::new(StoreReceiver(self))
+    }
+}
+
+#[test]
+fn bases_of_both_kinds_load_with_expired_keys_and_commands_behind() {
+    let source = Store::new(3);
+    for i in 0..5000 {
+        let expire_at = (i % 3 == 0).then_some(UnixMillis(500 + i));
+        source.put(
+            i as u32 % 3,
+            format!("key:{i}").as_bytes(),
+            NewValue::Bytes(&vec![b'v'; i as usize % 700]),
+            expire_at,
+        );
+    }
+    source.put(
+        1,
+        b"large",
+        NewValue::Owned(
+            (0..6 << 20)
+                .map(|i: u32| (i.wrapping_mul(i) >> 9) as u8)
+                .collect(),
+        ),
+        None,
+    );
+    for (as_rdb, direct_io) in [(true, false), (true, true), (false, true), (false, false)] {
+        let disk = SimulatedStorage::new();
+        let mut manifest = Manifest::default();
+        let base = manifest.next_base(OsStr::new(PREFIX), as_rdb);
+        let path = dir().join(&base.name);
+        manifest.files.push(base);
+        let options = SnapshotOptions {
+            compress: true,
+            checksum: true,
+            threads: 2,
+            direct_io,
+            aof_base: true,
+            unix_seconds: 1,
+            used_memory: 1,
+        };
+        let write = if as_rdb { write_rdb } else { write_commands };
+        let stats = write(
+            &disk,
+            Path::new("/t"),
+            &path,
+            &source,
+            &options,
+            &Progress::default(),
+        )
+        .unwrap();
+        assert_eq!(stats.keys, 5001);
+        let loaded = Store::new(2);
+        let options = AofLoadOptions {
+            rdb: rdb_options(),
+            load_truncated: true,
+            os_crashed: false,
+        };
+        load_aof(
+            &disk,
+            &dir(),
+            &manifest,
+            &options,
+            &loaded,
+            &Progress::default(),
+        )
+        .unwrap();
+        assert_eq!(loaded.contents(), source.contents());
+        if as_rdb {
+            // Commands behind an RDB preamble, as files before Redis 7 have them.
+            disk.edit(&path, |bytes| {
+                bytes.extend(commands(&["SELECT 4", "SET behind 1"]))
+            });
+            let loaded = Store::new(2);
+            load_aof(
+                &disk,
+                &dir(),
+                &manifest,
+                &options,
+                &loaded,
+                &Progress::default(),
+            )
+            .unwrap();
+            assert_eq!(loaded.contents().len(), 5002);
+        }
+    }
+}
