@@ -405,7 +405,11 @@ fn zrangestore(c: &mut Ctx<'_, '_>) -> CommandResult {
     let mut result = SortedSet::new();
     if let Some(set) = c.keys.read_sorted_set(source)? {
         let ranks = query.ranks(set);
-        result.prepare(ranks.len(), limits);
+        // Redis counts beforehand in this case only. In the others the first members pass through
+        // a listpack, which makes a 0 of -0.
+        if let Bounds::Ranks(..) = query.bounds {
+            result.prepare(ranks.len(), limits);
+        }
         let mut buffer = IntBuffer::new();
         for (member, score) in set.range(ranks) {
             result.insert(member.as_bytes(&mut buffer), score, limits);
