@@ -4,26 +4,9 @@
 //! `take` waits, for whoever needs several shards at once; such a caller takes them in ascending
 //! order and holds none while it waits for a lower one, so there is no deadlock.
 //!
-//! The protocol of baton and [`Inbox`](crate::inbox::Inbox) (flat combining): who finds the baton
-//! taken posts its command and tries once more; who releases the baton looks at the inbox after
-//! the release and, if anything is there, tries to take the baton again. All accesses to the
-//! state and to the inbox's count are sequentially consistent, so of a poster whose second try
-//! failed and a holder whose look found nothing, one would have seen the other: no command is
-//! left behind.
+//! What is to be run by whoever holds the baton waits in an inbox: [`crate::post`].
 
-#[cfg(loom)]
-use loom::{
-    cell::UnsafeCell,
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
-    sync::{Condvar, Mutex},
-};
-#[cfg(not(loom))]
-use std::{
-    cell::UnsafeCell,
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
-    sync::{Condvar, Mutex},
-};
-
+use crate::atomics::{said_before_looking, AtomicU32, Condvar, Mutex, SeqCst, UnsafeCell};
 use std::ops::{Deref, DerefMut};
 
 const FREE: u32 = 0;
@@ -97,6 +80,7 @@ impl<T> Baton<T> {
         }
         let mut asleep = self.lock.lock().expect("no holder of this lock panics");
         self.sleepers.fetch_add(1, SeqCst);
+        said_before_looking();
         let guard = loop {
             // Looked at after `sleepers` was raised: a release after this look sees a sleeper,
             // and takes the lock, which this thread gives up only in `wait`.
@@ -161,6 +145,7 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.baton.state.store(FREE, SeqCst);
+        said_before_looking();
         if self.baton.sleepers.load(SeqCst) > 0 {
             let _asleep = self
                 .baton

@@ -1,17 +1,8 @@
 //! Commands posted to a shard whose baton was taken; the baton's holder runs them.
 //!
-//! Many threads post, the holder of the baton takes. See [`crate::baton`] for the protocol.
+//! Many threads post, the holder of the baton takes. See [`crate::post`] for the protocol.
 
-#[cfg(loom)]
-use loom::sync::{
-    atomic::{AtomicUsize, Ordering::SeqCst},
-    Mutex,
-};
-#[cfg(not(loom))]
-use std::sync::{
-    atomic::{AtomicUsize, Ordering::SeqCst},
-    Mutex,
-};
+use crate::atomics::{said_before_looking, AtomicUsize, Mutex, SeqCst};
 
 pub struct Inbox<M> {
     /// How many messages were posted and not yet taken; what the releasing holder looks at.
@@ -33,6 +24,7 @@ impl<M> Inbox<M> {
         let mut messages = self.messages.lock().expect("no holder of this lock panics");
         messages.push(message);
         self.waiting.store(messages.len(), SeqCst);
+        said_before_looking();
     }
 
     #[inline]

@@ -4,11 +4,13 @@
 //! What a value is made of belongs to `datatypes`; what a command does with it to `commands`.
 //! Nothing here reads a clock, opens a file or knows a socket.
 
+mod atomics;
 pub mod baton;
 pub mod db;
 pub mod entry;
 pub mod inbox;
 pub mod log;
+pub mod post;
 pub mod shard;
 pub mod slots;
 pub mod types;
@@ -19,6 +21,7 @@ pub use baton::Baton;
 pub use db::{Db, Expiry};
 pub use entry::{Entry, EntryRef, NewValue, OwnedValue, StringRef, ValueRef};
 pub use log::Log;
+pub use post::Post;
 pub use shard::{Garbage, Shard};
 pub use slots::SlotMap;
 pub use types::{DbIndex, HashSlot, Lsn, ShardIndex, UnixMillis};

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use config::Config;
 use crossbeam_channel::Sender;
-use keyspace::inbox::Inbox;
-use keyspace::{Baton, Shard, ShardIndex, SlotMap, UnixMillis};
+use keyspace::{Post, Shard, ShardIndex, SlotMap, UnixMillis};
 
 use crate::aof::Aof;
 use crate::clients::Clients;
@@ -18,11 +17,8 @@ use crate::stats::{ServerStats, WorkerStats};
 use crate::worker::mailbox::Mailbox;
 use crate::worker::posted::Posted;
 
-/// A shard with its baton and inbox.
-pub struct ShardCell {
-    pub baton: Baton<Shard>,
-    pub inbox: Inbox<Posted>,
-}
+/// A shard with its baton, and the inbox of commands posted to it.
+pub type ShardCell = Post<Shard, Posted>;
 
 /// The part of a worker that other threads see.
 pub struct WorkerHandle {
@@ -139,8 +135,9 @@ impl Server {
     /// posted meanwhile is left to the shard's home worker.
     pub fn with_shard<R>(&self, index: ShardIndex, f: impl FnOnce(&mut Shard) -> R) -> R {
         let cell = self.shard(index);
-        let result = f(&mut cell.baton.take());
-        if !cell.inbox.is_empty() {
+        let mut guard = cell.baton.take();
+        let result = f(&mut guard);
+        if cell.release_unserved(guard) {
             self.workers[usize::from(index.0)].mailbox.wake();
         }
         result

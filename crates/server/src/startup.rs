@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use config::{Config, IoBackend, Source, StorageBackend};
 use crossbeam_channel::{unbounded, Receiver};
-use keyspace::inbox::Inbox;
-use keyspace::{Baton, Garbage, Shard, ShardIndex, SlotMap};
+use keyspace::{Garbage, Shard, ShardIndex, SlotMap};
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use persistence::storage::sync::{SyncBackend, SyncPolicy, SyncService};
 use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
@@ -257,14 +256,9 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
     let (requests, coordinator_requests) = unbounded();
     let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
     let databases = config.databases as usize;
-    let cell = |index| ShardCell {
-        baton: Baton::new(Shard::new(
-            ShardIndex(index),
-            slots,
-            databases,
-            garbage.clone(),
-        )),
-        inbox: Inbox::default(),
+    let cell = |index| {
+        let index = ShardIndex(index);
+        ShardCell::new(Shard::new(index, slots, databases, garbage.clone()))
     };
     let handle = |_| WorkerHandle {
         mailbox: Mailbox::default(),

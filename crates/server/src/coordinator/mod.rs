@@ -184,9 +184,9 @@ impl Coordinator {
 
     /// Gives all batons back and has what was posted meanwhile served.
     fn give_back(&self, guards: Vec<Guard<'static, Shard>>) {
-        drop(guards);
-        for (cell, worker) in self.server.shards.iter().zip(&self.server.workers) {
-            if !cell.inbox.is_empty() {
+        let cells = self.server.shards.iter().zip(&self.server.workers);
+        for ((cell, worker), guard) in cells.zip(guards) {
+            if cell.release_unserved(guard) {
                 worker.mailbox.wake();
             }
         }

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use commands::{Command, CommandError, CommandResult, Flags, Run};
 use config::CrossShard;
 use keyspace::baton::Guard;
+use keyspace::inbox::Inbox;
 use keyspace::{Key, Lsn, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv, ParserLimits, Step};
 
@@ -479,25 +480,13 @@ impl Worker {
         result
     }
 
-    /// Gives a baton back, after running what was posted meanwhile; see [`keyspace::baton`].
+    /// Gives a baton back, after running what was posted meanwhile; see [`keyspace::post`].
     #[inline]
     pub(super) fn release(&mut self, held: Option<Held>) {
-        let Some((shard, mut guard)) = held else {
-            return;
-        };
-        let cell = self.server.shard(shard);
-        loop {
-            if !cell.inbox.is_empty() {
-                self.run_posted(&mut guard);
-            }
-            drop(guard);
-            if cell.inbox.is_empty() {
-                return;
-            }
-            match cell.baton.try_take() {
-                Some(again) => guard = again,
-                None => return,
-            }
+        if let Some((shard, guard)) = held {
+            self.server
+                .shard(shard)
+                .release(guard, |shard, inbox| self.run_posted(shard, inbox));
         }
     }
 
@@ -529,17 +518,15 @@ impl Worker {
 
     /// Runs what is posted to a shard, if nobody holds its baton.
     pub(super) fn serve_inbox(&mut self, shard: ShardIndex) {
-        let cell = self.server.shard(shard);
-        if !cell.inbox.is_empty() {
-            let held = cell.baton.try_take().map(|guard| (shard, guard));
-            self.release(held);
-        }
+        self.server
+            .shard(shard)
+            .serve(|shard, inbox| self.run_posted(shard, inbox));
     }
 
     #[cold]
-    fn run_posted(&mut self, shard: &mut Shard) {
+    fn run_posted(&mut self, shard: &mut Shard, inbox: &Inbox<Posted>) {
         let mut posted = std::mem::take(&mut self.posted);
-        self.server.shard(shard.index()).inbox.take(&mut posted);
+        inbox.take(&mut posted);
         for message in posted.drain(..) {
             let Posted {
                 worker,
