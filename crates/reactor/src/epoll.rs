@@ -1,14 +1,19 @@
-//! The epoll backend: level-triggered, one receive per ready connection and turn, sends tried at once.
+//! The epoll backend, on mio: edge-triggered, one receive per ready connection and turn, sends tried at once.
 //!
-//! Level-triggered, because then nothing needs to be read twice to learn that it is drained, a turn treats all ready
-//! connections alike, and pausing is a change of interest. Interest in writability exists only while a send is
-//! unfinished. `EPOLLHUP` and `EPOLLERR` cannot be masked, so a dead connection that is not being read leaves the
-//! interest list until it is resumed or written to.
+//! A connection is registered once, for both directions. `readable` remembers that its socket may hold more: set by
+//! an event, cleared by a receive that brings less than was room for (on a stream that means drained; whatever comes
+//! later is a new event). Connections that stay readable after their receive wait in `ready` for the next turn, which
+//! then does not sleep: so all are treated alike, pausing is a flag, and nothing is read twice to learn that it is
+//! empty. An end of stream is noted by its event and read in a later turn than the bytes before it.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::listener::{self, Listener};
 use crate::notifier::Wake;
@@ -20,22 +25,25 @@ use crate::{CloseReason, Handler, Options};
 const EVENTS_PER_TURN: usize = 1024;
 /// Connections accepted from one listener in one turn, so that a burst does not starve those already here.
 const ACCEPTS_PER_TURN: usize = 128;
-/// Marks the words of the eventfd and of listeners; connection ids keep their upper four bits clear.
-const WAKE_WORD: u64 = u64::MAX;
-const LISTENER_BIT: u64 = 1 << 63;
-const IN: u32 = libc::EPOLLIN as u32;
-const OUT: u32 = libc::EPOLLOUT as u32;
-const DEAD: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+/// Tokens of the eventfd and of listeners; connection ids keep their upper four bits clear.
+const WAKE: Token = Token(usize::MAX);
+const LISTENER_BIT: usize = 1 << 63;
 
 struct Connection {
     stream: Stream,
     fd: RawFd,
-    /// What the kernel was asked to watch; `None` when it is not watching at all.
-    interest: Option<u32>,
     paused: bool,
     finishing: bool,
     /// An error was met outside a callback and waits in `failed`.
     broken: bool,
+    /// The socket may hold bytes, or its end.
+    readable: bool,
+    /// The peer has finished, so the last receive is one that brings nothing.
+    read_closed: bool,
+    /// Stands in `ready`.
+    queued: bool,
+    /// The turn of the last receive.
+    receive_turn: u64,
     sending: bool,
     send: Vec<u8>,
     send_offset: usize,
@@ -50,59 +58,49 @@ struct Target {
 struct ListenerSlot {
     fd: OwnedFd,
     tag: u32,
+    /// More clients may be waiting.
+    readable: bool,
     retry_at: Option<Instant>,
     failing: bool,
 }
 
 pub(crate) struct Epoll {
-    poll: OwnedFd,
+    poll: Poll,
     wake: Wake,
     connections: Slots<Connection>,
     listeners: Vec<ListenerSlot>,
+    /// Connections to receive from in the next turn without waiting for an event.
+    ready: Vec<ConnId>,
     /// Connections to be reported closed in the next turn.
     failed: Vec<(ConnId, CloseReason)>,
-    events: Vec<libc::epoll_event>,
+    events: Option<Events>,
     scratch: Vec<u8>,
+    turn_index: u64,
     accept_retry: Duration,
 }
 
-fn check(result: i32) -> io::Result<i32> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
-
-fn control(poll: &OwnedFd, operation: i32, fd: RawFd, events: u32, word: u64) -> io::Result<()> {
-    let mut event = libc::epoll_event { events, u64: word };
-    // SAFETY: the event outlives the call, which copies it.
-    check(unsafe { libc::epoll_ctl(poll.as_raw_fd(), operation, fd, &mut event) })?;
-    Ok(())
+fn deregister(registry: &Registry, fd: RawFd) {
+    // Needed although the descriptor is about to be closed: a forked child may hold the socket open.
+    let _ = registry.deregister(&mut SourceFd(&fd));
 }
 
 impl Epoll {
     pub(crate) fn new(options: Options) -> io::Result<Epoll> {
-        // SAFETY: no pointers.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: just created, owned by nobody else.
-        let poll = unsafe { OwnedFd::from_raw_fd(fd) };
+        let poll = Poll::new()?;
         let wake = Wake::new()?;
-        control(
-            &poll,
-            libc::EPOLL_CTL_ADD,
-            wake.eventfd(),
-            IN | libc::EPOLLET as u32,
-            WAKE_WORD,
-        )?;
+        let mut eventfd = SourceFd(&wake.eventfd());
+        poll.registry()
+            .register(&mut eventfd, WAKE, Interest::READABLE)?;
         Ok(Epoll {
             poll,
             wake,
             connections: Slots::new(),
             listeners: Vec::new(),
+            ready: Vec::new(),
             failed: Vec::new(),
-            events: Vec::with_capacity(EVENTS_PER_TURN),
+            events: Some(Events::with_capacity(EVENTS_PER_TURN)),
             scratch: vec![0; options.receive_buffer_bytes],
+            turn_index: 0,
             accept_retry: options.accept_retry,
         })
     }
@@ -112,11 +110,15 @@ impl Epoll {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         socket2::SockRef::from(&fd).set_nonblocking(true)?;
-        let word = LISTENER_BIT | self.listeners.len() as u64;
-        control(&self.poll, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), IN, word)?;
+        let token = Token(LISTENER_BIT | self.listeners.len());
+        let mut source = SourceFd(&fd.as_raw_fd());
+        self.poll
+            .registry()
+            .register(&mut source, token, Interest::READABLE)?;
         self.listeners.push(ListenerSlot {
             fd,
             tag,
+            readable: true,
             retry_at: None,
             failing: false,
         });
@@ -125,8 +127,7 @@ impl Epoll {
 
     pub(crate) fn stop_listening(&mut self) {
         for slot in self.listeners.drain(..) {
-            // A clone of the descriptor may live elsewhere, so closing ours is not enough.
-            let _ = control(&self.poll, libc::EPOLL_CTL_DEL, slot.fd.as_raw_fd(), 0, 0);
+            deregister(self.poll.registry(), slot.fd.as_raw_fd());
         }
     }
 
@@ -135,16 +136,25 @@ impl Epoll {
         let conn = self.connections.insert(Connection {
             stream,
             fd,
-            interest: Some(IN),
             paused: false,
             finishing: false,
             broken: false,
+            readable: false,
+            read_closed: false,
+            queued: false,
+            receive_turn: 0,
             sending: false,
             send: Vec::new(),
             send_offset: 0,
             target: None,
         });
-        if let Err(error) = control(&self.poll, libc::EPOLL_CTL_ADD, fd, IN, conn.0) {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(conn.0 as usize);
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut SourceFd(&fd), token, interest)
+        {
             self.connections.remove(conn);
             return Err(error);
         }
@@ -153,81 +163,24 @@ impl Epoll {
 
     #[inline]
     pub(crate) fn send(&mut self, conn: ConnId, mut buf: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(connection) = self
-            .connections
-            .get_mut(conn)
-            .filter(|c| !c.broken && !c.finishing)
-        else {
+        let open = |c: &&mut Connection| !c.broken && !c.finishing;
+        let Some(connection) = self.connections.get_mut(conn).filter(open) else {
             buf.clear();
             return Some(buf);
         };
         assert!(!connection.sending, "one send at a time");
-        let mut offset = 0;
-        while offset < buf.len() {
-            match connection.stream.send(&buf[offset..]) {
-                Ok(sent) => offset += sent,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.sending = true;
-                    connection.send = buf;
-                    connection.send_offset = offset;
-                    self.watch(conn);
-                    return None;
-                }
-                Err(error) => {
-                    connection.broken = true;
-                    self.failed.push((conn, CloseReason::Error(error)));
-                    break;
-                }
-            }
-        }
-        buf.clear();
-        Some(buf)
-    }
-
-    /// Goes on with an unfinished send. `Ok(Some)`: finished.
-    fn continue_send(&mut self, conn: ConnId) -> io::Result<Option<Vec<u8>>> {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return Ok(None);
-        };
-        while connection.send_offset < connection.send.len() {
-            match connection
-                .stream
-                .send(&connection.send[connection.send_offset..])
-            {
-                Ok(sent) => connection.send_offset += sent,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        }
-        connection.sending = false;
-        let mut buf = std::mem::take(&mut connection.send);
-        buf.clear();
-        self.watch(conn);
-        Ok(Some(buf))
-    }
-
-    /// Brings the kernel's interest list in line with the connection's state.
-    fn watch(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return;
-        };
-        let receiving = !connection.paused && !connection.finishing;
-        let wanted = if receiving { IN } else { 0 } | if connection.sending { OUT } else { 0 };
-        if connection.interest == Some(wanted) || (connection.interest.is_none() && wanted == 0) {
-            return;
-        }
-        let operation = if connection.interest.is_none() {
-            libc::EPOLL_CTL_ADD
-        } else {
-            libc::EPOLL_CTL_MOD
-        };
-        match control(&self.poll, operation, connection.fd, wanted, conn.0) {
-            Ok(()) => connection.interest = Some(wanted),
+        connection.send = buf;
+        connection.send_offset = 0;
+        connection.sending = true;
+        match connection.continue_send() {
+            Ok(done) => done,
             Err(error) => {
                 connection.broken = true;
+                connection.sending = false;
                 self.failed.push((conn, CloseReason::Error(error)));
+                let mut buf = std::mem::take(&mut connection.send);
+                buf.clear();
+                Some(buf)
             }
         }
     }
@@ -239,14 +192,24 @@ impl Epoll {
     pub(crate) fn pause(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.paused = true;
-            self.watch(conn);
         }
     }
 
     pub(crate) fn resume(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.paused = false;
-            self.watch(conn);
+            self.queue_if_readable(conn);
+        }
+    }
+
+    /// Sees to it that what the socket may still hold is received in the next turn.
+    #[inline]
+    fn queue_if_readable(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            if connection.wants_receive() && !connection.queued {
+                connection.queued = true;
+                self.ready.push(conn);
+            }
         }
     }
 
@@ -260,9 +223,7 @@ impl Epoll {
 
     pub(crate) fn close(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.remove(conn) {
-            if connection.interest.is_some() {
-                let _ = control(&self.poll, libc::EPOLL_CTL_DEL, connection.fd, 0, 0);
-            }
+            deregister(self.poll.registry(), connection.fd);
         }
     }
 
@@ -276,7 +237,6 @@ impl Epoll {
             return true;
         }
         connection.finishing = true;
-        self.watch(conn);
         false
     }
 
@@ -293,75 +253,53 @@ impl Epoll {
     }
 
     /// Waits; `events` then holds what happened.
-    fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Vec<libc::epoll_event>,
-    ) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        self.turn_index += 1;
         let mut timeout = timeout;
-        if !self.listeners.is_empty() {
-            timeout = self.rearm_listeners(timeout);
+        for slot in self.listeners.iter().filter(|slot| slot.readable) {
+            let left = slot
+                .retry_at
+                .map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.unwrap_or_default();
+            timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
         }
-        if !self.failed.is_empty() {
+        let work_waits = !self.ready.is_empty() || !self.failed.is_empty();
+        if work_waits || (timeout != Some(Duration::ZERO) && !self.wake.prepare_sleep()) {
             timeout = Some(Duration::ZERO);
         }
-        let mut millis = match timeout {
-            None => -1,
-            // Rounded up: a timeout of a few microseconds must not become a busy loop.
-            Some(timeout) => timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,
-        };
-        if millis != 0 && !self.wake.prepare_sleep() {
-            millis = 0;
+        match self
+            .poll
+            .poll(events, timeout.map(|timeout| timeout.min(TIMEOUT_MAX)))
+        {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
-        events.clear();
-        events.reserve(EVENTS_PER_TURN);
-        // SAFETY: the kernel writes at most EVENTS_PER_TURN events into the Vec's capacity, which is that at least.
-        let count = unsafe {
-            libc::epoll_wait(
-                self.poll.as_raw_fd(),
-                events.as_mut_ptr(),
-                EVENTS_PER_TURN as i32,
-                millis,
-            )
-        };
-        if count < 0 {
-            let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::Interrupted {
-                Ok(())
-            } else {
-                Err(error)
-            };
-        }
-        // SAFETY: the kernel initialised that many.
-        unsafe { events.set_len(count as usize) };
-        Ok(())
+    }
+}
+
+/// Far from what overflows in the conversion to milliseconds.
+const TIMEOUT_MAX: Duration = Duration::from_secs(1 << 20);
+
+impl Connection {
+    fn wants_receive(&self) -> bool {
+        self.readable && !self.paused && !self.finishing && !self.broken
     }
 
-    /// Watches listeners again whose pause is over; shortens the timeout to the end of the next pause.
-    fn rearm_listeners(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        let mut timeout = timeout;
-        for (index, slot) in self.listeners.iter_mut().enumerate() {
-            let Some(retry_at) = slot.retry_at else {
-                continue;
-            };
-            let left = retry_at.saturating_duration_since(Instant::now());
-            if left.is_zero()
-                && control(
-                    &self.poll,
-                    libc::EPOLL_CTL_MOD,
-                    slot.fd.as_raw_fd(),
-                    IN,
-                    LISTENER_BIT | index as u64,
-                )
-                .is_ok()
-            {
-                slot.retry_at = None;
-            } else {
-                let left = left.max(Duration::from_millis(1));
-                timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+    /// Goes on with a send. `Ok(Some)`: finished, here is the buffer. `Ok(None)`: the socket is full.
+    #[inline]
+    fn continue_send(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while self.send_offset < self.send.len() {
+            match self.stream.send(&self.send[self.send_offset..]) {
+                Ok(sent) => self.send_offset += sent,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
-        timeout
+        self.sending = false;
+        let mut buf = std::mem::take(&mut self.send);
+        buf.clear();
+        Ok(Some(buf))
     }
 }
 
@@ -381,31 +319,69 @@ pub(crate) fn turn<H: Handler>(
         return Ok(());
     };
     // Taken out for the turn, so that callbacks may borrow the reactor.
-    let mut events = std::mem::take(&mut this.events);
+    let mut events = this.events.take().expect("no turn runs within a turn");
     let mut scratch = std::mem::take(&mut this.scratch);
-    assert!(!scratch.is_empty(), "a turn within a turn");
     let waited = this.wait(timeout, &mut events);
     let woken = this.wake.take();
     let failed = std::mem::take(&mut this.failed);
+    let ready = std::mem::take(&mut this.ready);
     if woken {
         handler.woken(reactor);
     }
-    for event in &events {
-        let (word, ready) = (event.u64, event.events);
-        if word & LISTENER_BIT == 0 {
-            connection_ready(reactor, handler, ConnId(word), ready, &mut scratch);
-        } else if word != WAKE_WORD {
-            accept_some(reactor, handler, (word & !LISTENER_BIT) as usize);
+    // Those left over from the last turn come first.
+    for conn in ready {
+        if let Some(connection) = epoll_mut(reactor).and_then(|this| this.connections.get_mut(conn))
+        {
+            connection.queued = false;
+            receive(reactor, handler, conn, &mut scratch);
         }
     }
+    for event in &events {
+        event_ready(reactor, handler, event, &mut scratch);
+    }
+    accept_waiting(reactor, handler);
     for (conn, reason) in failed {
         report_closed(reactor, handler, conn, reason);
     }
     if let Some(this) = epoll_mut(reactor) {
-        this.events = events;
+        this.events = Some(events);
         this.scratch = scratch;
     }
     waited
+}
+
+#[inline]
+fn event_ready<H: Handler>(
+    reactor: &mut Reactor,
+    handler: &mut H,
+    event: &Event,
+    scratch: &mut [u8],
+) {
+    let Some(this) = epoll_mut(reactor) else {
+        return;
+    };
+    let Token(token) = event.token();
+    if token & LISTENER_BIT != 0 {
+        if let Some(slot) = this.listeners.get_mut(token & !LISTENER_BIT) {
+            slot.readable = true;
+        }
+        return;
+    }
+    let conn = ConnId(token as u64);
+    let Some(connection) = this.connections.get_mut(conn) else {
+        return;
+    };
+    if event.is_readable() || event.is_error() {
+        connection.readable = true;
+    }
+    if event.is_read_closed() || event.is_error() {
+        connection.readable = true;
+        connection.read_closed = true;
+    }
+    if connection.sending && !writable(reactor, handler, conn) {
+        return;
+    }
+    receive(reactor, handler, conn, scratch);
 }
 
 fn report_closed<H: Handler>(
@@ -423,77 +399,16 @@ fn report_closed<H: Handler>(
     }
 }
 
-#[inline]
-fn connection_ready<H: Handler>(
-    reactor: &mut Reactor,
-    handler: &mut H,
-    conn: ConnId,
-    ready: u32,
-    scratch: &mut [u8],
-) {
-    if ready & (OUT | DEAD) != 0 && !writable(reactor, handler, conn) {
-        return;
-    }
-    let Some(this) = epoll_mut(reactor) else {
-        return;
-    };
-    let Some(connection) = this.connections.get_mut(conn) else {
-        return;
-    };
-    if connection.broken {
-        return;
-    }
-    if connection.paused || connection.finishing {
-        if ready & DEAD != 0 && !connection.sending && connection.interest.take().is_some() {
-            let _ = control(&this.poll, libc::EPOLL_CTL_DEL, connection.fd, 0, 0);
-        }
-        return;
-    }
-    if ready & (IN | DEAD) == 0 {
-        return;
-    }
-    if connection.target.is_some() {
-        return receive_target(reactor, handler, conn);
-    }
-    // SAFETY: initialised bytes are valid `MaybeUninit` bytes, and receiving only ever stores initialised ones.
-    let target = unsafe { &mut *(scratch as *mut [u8] as *mut [MaybeUninit<u8>]) };
-    match connection.stream.receive(target) {
-        Ok(0) => report_closed(reactor, handler, conn, CloseReason::PeerClosed),
-        Ok(count) => handler.received(reactor, conn, &scratch[..count]),
-        Err(error) => receive_failed(reactor, handler, conn, error),
-    }
-}
-
-fn receive_failed<H: Handler>(
-    reactor: &mut Reactor,
-    handler: &mut H,
-    conn: ConnId,
-    error: io::Error,
-) {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-        _ => report_closed(reactor, handler, conn, CloseReason::Error(error)),
-    }
-}
-
 /// Goes on with a send; false when the connection ended over it.
 fn writable<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId) -> bool {
-    let Some(this) = epoll_mut(reactor) else {
+    let connection = epoll_mut(reactor).and_then(|this| this.connections.get_mut(conn));
+    let Some(connection) = connection else {
         return false;
     };
-    let Some(connection) = this.connections.get(conn) else {
-        return false;
-    };
-    if !connection.sending {
-        return true;
-    }
-    let finishing = connection.finishing;
-    match this.continue_send(conn) {
+    match connection.continue_send() {
         Ok(None) => true,
-        Ok(Some(_)) if finishing => {
-            if let Some(stream) = this.stream(conn) {
-                stream.discard_received();
-            }
+        Ok(Some(_)) if connection.finishing => {
+            connection.stream.discard_received();
             report_closed(reactor, handler, conn, CloseReason::Requested);
             false
         }
@@ -508,33 +423,75 @@ fn writable<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId) ->
     }
 }
 
-fn receive_target<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId) {
+/// Receives once, if there may be something and it is wanted.
+#[inline]
+fn receive<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId, scratch: &mut [u8]) {
     let Some(this) = epoll_mut(reactor) else {
         return;
     };
-    let Some(connection) = this.connections.get_mut(conn) else {
+    let turn_index = this.turn_index;
+    let wanted = |c: &&mut Connection| c.wants_receive();
+    let Some(connection) = this.connections.get_mut(conn).filter(wanted) else {
         return;
     };
-    let Some(target) = connection.target.as_mut() else {
-        return;
-    };
-    let left = target.len_wanted - target.buf.len();
-    match connection
-        .stream
-        .receive(&mut target.buf.spare_capacity_mut()[..left])
-    {
-        Ok(0) => report_closed(reactor, handler, conn, CloseReason::PeerClosed),
-        Ok(count) => {
-            let len = target.buf.len() + count;
-            // SAFETY: the kernel initialised `count` bytes of the spare capacity.
-            unsafe { target.buf.set_len(len) };
-            if len < target.len_wanted {
-                handler.receiving(reactor, conn, len);
-            } else if let Some(target) = connection.target.take() {
-                handler.received_into(reactor, conn, target.buf);
-            }
+    if connection.receive_turn == turn_index {
+        return this.queue_if_readable(conn);
+    }
+    connection.receive_turn = turn_index;
+    let room = match &mut connection.target {
+        Some(target) => {
+            let left = target.len_wanted - target.buf.len();
+            &mut target.buf.spare_capacity_mut()[..left]
         }
-        Err(error) => receive_failed(reactor, handler, conn, error),
+        // SAFETY: initialised bytes are valid `MaybeUninit` bytes, and receiving only ever stores initialised ones.
+        None => unsafe { &mut *(scratch as *mut [u8] as *mut [MaybeUninit<u8>]) },
+    };
+    let room_bytes = room.len();
+    let received = connection.stream.receive(room);
+    let drained = received.as_ref().is_ok_and(|&count| count < room_bytes);
+    connection.readable = connection.read_closed || !drained;
+    match received {
+        Ok(0) => return report_closed(reactor, handler, conn, CloseReason::PeerClosed),
+        Ok(count) if connection.target.is_some() => receive_target(reactor, handler, conn, count),
+        Ok(count) => handler.received(reactor, conn, &scratch[..count]),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            connection.readable = false;
+            connection.read_closed = false;
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) => return report_closed(reactor, handler, conn, CloseReason::Error(error)),
+    }
+    if let Some(this) = epoll_mut(reactor) {
+        this.queue_if_readable(conn);
+    }
+}
+
+/// Takes note of `count` bytes received into the spare capacity of the target.
+fn receive_target<H: Handler>(reactor: &mut Reactor, handler: &mut H, conn: ConnId, count: usize) {
+    let connection = epoll_mut(reactor).and_then(|this| this.connections.get_mut(conn));
+    let Some((connection, mut target)) = connection.and_then(|c| c.target.take().map(|t| (c, t)))
+    else {
+        return;
+    };
+    let len = target.buf.len() + count;
+    assert!(
+        len <= target.len_wanted,
+        "the kernel keeps to the length it was given"
+    );
+    // SAFETY: the kernel initialised `count` bytes of the spare capacity.
+    unsafe { target.buf.set_len(len) };
+    if len == target.len_wanted {
+        handler.received_into(reactor, conn, target.buf);
+    } else {
+        connection.target = Some(target);
+        handler.receiving(reactor, conn, len);
+    }
+}
+
+fn accept_waiting<H: Handler>(reactor: &mut Reactor, handler: &mut H) {
+    let count = epoll_mut(reactor).map_or(0, |this| this.listeners.len());
+    for index in 0..count {
+        accept_some(reactor, handler, index);
     }
 }
 
@@ -544,47 +501,44 @@ fn accept_some<H: Handler>(reactor: &mut Reactor, handler: &mut H, index: usize)
             return;
         };
         let accept_retry = this.accept_retry;
-        let Some(slot) = this.listeners.get_mut(index) else {
+        let Some(slot) = this.listeners.get_mut(index).filter(|slot| slot.readable) else {
             return;
         };
+        if slot
+            .retry_at
+            .is_some_and(|retry_at| retry_at > Instant::now())
+        {
+            return;
+        }
+        slot.retry_at = None;
         let tag = slot.tag;
-        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: no address is asked for, so both pointers may be null.
-        let accepted = check(unsafe {
-            libc::accept4(
-                slot.fd.as_raw_fd(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                flags,
-            )
-        });
-        match accepted {
-            Ok(fd) => {
+        match accept(&slot.fd) {
+            Ok(stream) => {
                 slot.failing = false;
-                // SAFETY: just accepted, owned by nobody else.
-                let stream = Stream::from(unsafe { OwnedFd::from_raw_fd(fd) });
                 handler.accepted(reactor, tag, stream);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.readable = false,
             Err(error) if is_passing_accept_error(&error) => {}
             Err(error) => {
-                let first = !std::mem::replace(&mut slot.failing, true);
                 slot.retry_at = Some(Instant::now() + accept_retry);
-                let word = LISTENER_BIT | index as u64;
-                let _ = control(
-                    &this.poll,
-                    libc::EPOLL_CTL_MOD,
-                    slot.fd.as_raw_fd(),
-                    0,
-                    word,
-                );
-                if first {
+                if !std::mem::replace(&mut slot.failing, true) {
                     handler.accept_failed(reactor, tag, error);
                 }
-                return;
             }
         }
     }
+}
+
+fn accept(listener: &OwnedFd) -> io::Result<Stream> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let (address, len) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: no address is asked for, so both pointers may be null.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), address, len, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just accepted, owned by nobody else.
+    Ok(Stream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Errors of one client, or of nobody: the next accept may work at once.
