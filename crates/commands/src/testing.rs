@@ -137,7 +137,8 @@ impl World {
                 f
             }
             Run::Cursor(f) => {
-                held.push(crate::cursor_shard(argv, self.slots.shards()));
+                let first = crate::cursor_shard(argv, self.slots.shards());
+                held.extend((first.0..self.slots.shards()).map(ShardIndex));
                 f
             }
             Run::Nowhere(f) => f,

@@ -1,8 +1,8 @@
 //! Finding keys: by pattern, step by step, at random.
 //!
 //! A SCAN cursor is `position * shards + shard`: the shard it goes on in, and the position in
-//! that shard's table. A shard that is done hands over to the next one's beginning, whose cursor
-//! is not 0 because the shard is not.
+//! that shard's table. A call that is done with a shard goes on with the next until it has seen
+//! COUNT keys, so that a call with a large COUNT sees all, as in Redis.
 
 use datatypes::glob;
 use keyspace::{Key, ShardIndex};
@@ -10,7 +10,7 @@ use resp::Argv;
 
 use crate::command::{Command, Flags, Run};
 use crate::context::Ctx;
-use crate::errors::{CommandResult, INVALID_CURSOR};
+use crate::errors::CommandResult;
 use crate::keys;
 use crate::scan_options::{self, ScanOptions, Scanned};
 
@@ -85,7 +85,8 @@ fn keys_(c: &mut Ctx<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// The shard that a call of SCAN runs on. Any will do for a cursor that is none.
+/// The first shard that a call of SCAN may look at; those after it may follow. Any will do for a
+/// cursor that is none.
 pub fn cursor_shard(argv: Argv<'_>, shards: u16) -> ShardIndex {
     let cursor = argv.get(1).map_or(Ok(0), scan_options::cursor);
     ShardIndex((cursor.unwrap_or(0) % u64::from(shards)) as u16)
@@ -96,27 +97,33 @@ fn scan(c: &mut Ctx<'_, '_>) -> CommandResult {
     let options = ScanOptions::parse(c.argv, 2, Scanned::Keyspace)?;
     let (db, now) = (c.keys.db, c.keys.now);
     let shards = u64::from(c.keys.view.slots().shards());
-    let index = ShardIndex((cursor % shards) as u16);
-    let shard = { c.keys.view.shards() }.find(|shard| shard.index() == index);
-    let shard = shard.ok_or(INVALID_CURSOR)?;
+    let first = ShardIndex((cursor % shards) as u16);
     let mut expired: Vec<Vec<u8>> = Vec::new();
+    let view = &*c.keys.view;
     scan_options::reply_page(&mut c.reply, |reply| {
-        let mut count = 0;
-        let position = shard.db(db).scan(cursor / shards, options.count, |entry| {
-            let of_type =
-                |name: &[u8]| name.eq_ignore_ascii_case(keys::type_name(entry).as_bytes());
-            if entry.is_expired(now) {
-                expired.push(entry.key().to_vec());
-            } else if options.matches(entry.key()) && options.type_name.is_none_or(of_type) {
-                reply.bulk(entry.key());
-                count += 1;
+        let (mut seen, mut replied, mut position) = (0, 0, cursor / shards);
+        for shard in view.shards().filter(|shard| shard.index() >= first) {
+            let wanted = options.count - seen;
+            position = shard.db(db).scan(position, wanted, |entry| {
+                seen += 1;
+                let of_type =
+                    |name: &[u8]| name.eq_ignore_ascii_case(keys::type_name(entry).as_bytes());
+                if entry.is_expired(now) {
+                    expired.push(entry.key().to_vec());
+                } else if options.matches(entry.key()) && options.type_name.is_none_or(of_type) {
+                    reply.bulk(entry.key());
+                    replied += 1;
+                }
+            });
+            let index = u64::from(shard.index().0);
+            if position != 0 {
+                return (position * shards + index, replied);
             }
-        });
-        let next = match position {
-            0 => (u64::from(index.0) + 1) % shards,
-            position => position * shards + u64::from(index.0),
-        };
-        (next, count)
+            if seen >= options.count {
+                return ((index + 1) % shards, replied);
+            }
+        }
+        (0, replied)
     });
     for key in &expired {
         let key = c.keys.view.key(key);
