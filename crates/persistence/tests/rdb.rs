@@ -415,7 +415,7 @@ fn dump_is_what_redis_gives() {
         ValueRef::String(keyspace::StringRef::Int(10)),
         &mut payload,
     );
-    assert_eq!(payload, sealed(b"\x00\xc0\x0a".to_vec(), 10));
+    assert_eq!(payload, b"\x00\xc0\n\n\x00n\x9fWE\x0e\xaec\xbb");
     assert!(load_dump(&sealed(b"\x00\x01v".to_vec(), 12), &Limits::default()).is_ok());
     assert!(load_dump(&sealed(b"\x00\x01v".to_vec(), 80), &Limits::default()).is_ok());
     for payload in [

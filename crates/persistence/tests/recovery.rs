@@ -222,6 +222,7 @@ fn every_torn_tail_is_cut_at_a_block() {
             .edit(&path, |bytes| *bytes = whole[..len as usize].to_vec());
         // An unsealed block that begins with SELECT is what a stock server appends.
         let foreign = (head + 23..first).contains(&len);
+        let refused = load(&set.disk, &set.manifest, false, false);
         let (lines, loaded) = set.load().unwrap_or_else(|e| panic!("cut at {len}: {e}"));
         let expected = if len >= first || (foreign && len >= head + 23 + 27) {
             1
@@ -235,23 +236,35 @@ fn every_torn_tail_is_cut_at_a_block() {
             "cut at {len} is reported"
         );
         if len > 0 && !clean && !foreign {
-            let refused = load(&set.disk, &set.manifest, false, false);
             assert!(
                 matches!(refused, Err(AofError::Truncated { .. })),
                 "cut at {len}"
             );
         }
-        let segment = &loaded.segments[0];
-        let mut writer =
-            SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
-        writer
-            .append(&mut commands(&["SELECT 0", "SET z 9"]), stamp(2))
-            .unwrap();
-        let (lines, loaded) = set.load().unwrap();
+        // The cut is on disk, and a writer goes on behind it, or a new generation begins.
+        let (again, repaired) = load(&set.disk, &set.manifest, false, false).unwrap();
         assert_eq!(
-            (lines.len(), loaded.cuts.len()),
-            (expected + 1, 0),
+            (again.len(), repaired.cuts.len()),
+            (expected, 0),
+            "loaded again after a cut at {len}"
+        );
+        for segment in &loaded.segments {
+            let mut writer =
+                SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
+            writer
+                .append(&mut commands(&["SELECT 0", "SET z 9"]), stamp(2))
+                .unwrap();
+        }
+        let (lines, loaded_again) = set.load().unwrap();
+        let added = loaded.segments.len();
+        assert_eq!(
+            (lines.len(), loaded_again.cuts.len()),
+            (expected + added, 0),
             "resumed after a cut at {len}"
+        );
+        assert!(
+            added == 1 || foreign || len < head,
+            "cut at {len} can be resumed"
         );
     }
 }
@@ -330,8 +343,8 @@ fn transactions_are_in_all_shards_or_in_none() {
     assert_eq!((lines.len(), loaded.cuts.len()), (6, 0));
 }
 
-#[test]
-fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
+/// Shard 0 has blocks of epochs 1 to 3, shard 1 of 1 and 2: only epoch 1 is whole in both.
+fn uneven_epochs() -> Segments {
     let mut set = Segments::new(2);
     for epoch in 1..=3 {
         set.append(0, epoch, &["SELECT 0", &format!("SET a {epoch}")]);
@@ -339,19 +352,27 @@ fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
             set.append(1, epoch, &["SELECT 0", &format!("SET b {epoch}")]);
         }
     }
+    set
+}
+
+#[test]
+fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
+    let set = uneven_epochs();
     assert_eq!(set.load().unwrap().0.len(), 5);
-    let (lines, loaded) = load(&set.disk, &set.manifest, true, true).unwrap();
-    assert_eq!(sorted(lines), ["0: SET a 1", "0: SET b 1"]);
-    assert_eq!(loaded.cuts.len(), 2);
+    for cuts in [2, 0, 0] {
+        // Found again after another crash, it is not cut again.
+        let (lines, loaded) = load(&set.disk, &set.manifest, true, true).unwrap();
+        assert_eq!(sorted(lines), ["0: SET a 1", "0: SET b 1"]);
+        assert_eq!(loaded.cuts.len(), cuts);
+    }
     // What appendfsync always promised stays, whatever the epoch.
+    let mut set = uneven_epochs();
+    let always = Stamp {
+        policy: SyncPolicy::Always,
+        ..stamp(3)
+    };
     set.writers[0]
-        .append(
-            &mut commands(&["SET a 4"]),
-            Stamp {
-                policy: SyncPolicy::Always,
-                ..stamp(3)
-            },
-        )
+        .append(&mut commands(&["SET a 4"]), always)
         .unwrap();
     let (lines, _) = load(&set.disk, &set.manifest, true, true).unwrap();
     assert_eq!(
@@ -384,11 +405,11 @@ fn random_crashes_of_the_system_leave_a_consistent_prefix() {
                 // Each write is numbered in the order in which it happened, over both shards.
                 set.append(shard, epoch, &["SELECT 0", &format!("SET k {written}")]);
             }
-            for shard in 0..2 {
+            for (shard, durable) in durable.iter_mut().enumerate() {
                 set.append(shard, epoch + 1, &[]);
                 if rng.below(2) == 0 {
                     set.writers[shard].file().datasync().unwrap();
-                    durable[shard] = written;
+                    *durable = written;
                 }
             }
         }
@@ -475,23 +496,43 @@ fn files_of_stock_servers_load_as_there() {
 }
 
 #[test]
-fn stock_server_may_go_on_with_our_segment() {
-    let mut set = Segments::new(1);
-    set.append(0, 1, &["SELECT 0", "SET a 1"]);
-    let path = set.path(0);
-    set.disk.edit(&path, |bytes| {
-        bytes.extend(commands(&["SELECT 2", "SET b 2", "MULTI", "SET c 3"]))
-    });
+fn stock_server_may_go_on_with_our_segments() {
+    let mut set = Segments::new(2);
+    set.append_transaction(0, 1, 5, "SET a 1");
+    set.append_transaction(1, 1, 5, "SET b 1");
+    set.append(0, 1, &["SELECT 0", "SET a 2"]);
+    // It goes on with the last file, keys of all shards alike, and writes the manifest without our pairs.
+    let path = set.path(1);
+    let tail = [
+        "SELECT 0", "SET a 3", "MULTI", "SET b 3", "EXEC", "MULTI", "SET c 3",
+    ];
+    set.disk.edit(&path, |bytes| bytes.extend(commands(&tail)));
+    for file in &mut set.manifest.files {
+        file.segment = None;
+    }
     let (lines, loaded) = set.load().unwrap();
-    assert_eq!(lines, ["0: SET a 1", "2: SET b 2"]);
-    let segment = &loaded.segments[0];
-    let mut writer =
-        SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
-    writer
-        .append(&mut commands(&["SELECT 0", "SET d 4"]), stamp(2))
-        .unwrap();
-    let (lines, loaded) = set.load().unwrap();
-    assert_eq!((lines.len(), loaded.cuts.len()), (3, 0));
+    assert_eq!(
+        lines[lines.len() - 2..],
+        ["0: SET a 3", "0: SET b 3"],
+        "behind all segments"
+    );
+    assert_eq!((lines.len(), loaded.cuts.len()), (5, 1));
+    assert!(
+        loaded.segments.is_empty(),
+        "a seal would hide whose commands these are"
+    );
+    assert_eq!(loaded.manifest.generation_last(), 1);
+    // The cut is made on disk: as an older generation the files are whole.
+    let mut manifest = loaded.manifest;
+    let id = SegmentId {
+        shard: ShardIndex(0),
+        shard_count: 1,
+        generation: 2,
+    };
+    let name = manifest.add_segment(OsStr::new(PREFIX), id).name.clone();
+    SegmentWriter::create(&set.disk, &dir().join(name), id, Lsn(0)).unwrap();
+    let (again, loaded) = load(&set.disk, &manifest, true, false).unwrap();
+    assert_eq!((sorted(again), loaded.cuts.len()), (sorted(lines), 0));
 }
 
 #[test]

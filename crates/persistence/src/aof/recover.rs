@@ -7,15 +7,17 @@
 //! - after a crash of the operating system, all segments end with the same epoch (each may have lost a different tail),
 //!   but nothing goes that was written under `appendfsync always`.
 
-use super::manifest::{AofFile, Manifest};
+use super::annotation::{self, Annotation, LINE_LEN_MAX};
+use super::manifest::{AofFile, FileKind, Manifest};
 use super::replay::{replay, CommandReceiver};
 use super::scan::{scan_segment, FlawKind, SegmentScan};
-use super::segment::SegmentEnd;
-use super::{AofError, SegmentId};
+use super::segment::{SegmentEnd, SegmentWriter};
+use super::{AofError, SegmentId, Stamp};
 use crate::progress::Progress;
 use crate::rdb::load::{load_rdb, LoadOptions, LoadSink, LoadStats, RdbLoadError};
+use crate::storage::sync::SyncPolicy;
 use crate::storage::{read_full_at, Open, Storage, StorageFile};
-use keyspace::{Lsn, ShardIndex};
+use keyspace::ShardIndex;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -57,9 +59,12 @@ pub struct RecoveredSegment {
 
 #[derive(Clone, Debug, Default)]
 pub struct AofLoaded {
+    /// The manifest with the segments that it names identified. To be used from now on.
+    pub manifest: Manifest,
     pub base: Option<LoadStats>,
     pub commands: u64,
-    /// Empty if the newest incr file is a stock server's.
+    /// Empty if writers cannot go on in the newest files and a new generation must begin: they are, or end with, a stock
+    /// server's, or lost their heads.
     pub segments: Vec<RecoveredSegment>,
     pub cuts: Vec<Cut>,
     /// The highest epoch seen.
@@ -80,7 +85,11 @@ pub fn load_aof(
     sink: &dyn ReplaySink,
     progress: &Progress,
 ) -> Result<AofLoaded, AofError> {
-    let mut loaded = AofLoaded::default();
+    let manifest = identified(storage, dir, manifest)?;
+    let mut loaded = AofLoaded {
+        manifest: manifest.clone(),
+        ..AofLoaded::default()
+    };
     let generations = manifest.generations();
     if let Some(base) = manifest.base() {
         let file = OpenFile::new(storage, dir, base)?;
@@ -111,10 +120,41 @@ pub fn load_aof(
                 *scan = scan_segment(file.file.clone(), &file.path, 0, end)?;
             }
         }
-        loaded.commands += replay_all(&files, &ends, options, sink, progress)?;
-        note_generation(&files, &scans, &ends, newest, &mut loaded);
+        loaded.commands += replay_all(&files, &scans, &ends, options, sink, progress)?;
+        note_generation(&scans, &ends, &mut loaded);
+        if newest {
+            repair(storage, &files, &scans, &ends, options, &mut loaded)?;
+        }
     }
     Ok(loaded)
+}
+
+/// The manifest with what it does not say about segments: stock servers that write it anew drop the pairs they do not
+/// know, but the heads of the files still say which segment each is.
+fn identified(
+    storage: &dyn Storage,
+    dir: &Path,
+    manifest: &Manifest,
+) -> Result<Manifest, AofError> {
+    let mut manifest = manifest.clone();
+    for entry in &mut manifest.files {
+        if entry.kind != FileKind::Incr || entry.segment.is_some() {
+            continue;
+        }
+        let file = OpenFile::new(storage, dir, entry)?;
+        let mut line = [0; LINE_LEN_MAX];
+        let read = read_full_at(&*file.file, &mut line, 0);
+        let read = read.map_err(AofError::io(&file.path, "read"))?;
+        let end = line[..read].iter().position(|&b| b == b'\n');
+        let text = line[..end.unwrap_or(0)]
+            .strip_suffix(b"\r")
+            .unwrap_or_default();
+        // Whether the head matches its checksum is the scan's to say.
+        if let Ok(Annotation::Head { id, .. }) = annotation::parse(text) {
+            entry.segment = Some(id);
+        }
+    }
+    Ok(manifest)
 }
 
 struct OpenFile {
@@ -248,25 +288,40 @@ fn scan_all(files: &[OpenFile], options: &AofLoadOptions) -> Result<Vec<SegmentS
     })
 }
 
+/// The segments at once; behind them, one after another, what a stock server appended to them.
 fn replay_all(
     files: &[OpenFile],
+    scans: &[SegmentScan],
     ends: &[u64],
     options: &AofLoadOptions,
     sink: &dyn ReplaySink,
     progress: &Progress,
 ) -> Result<u64, AofError> {
-    let counts = in_parallel(files.len(), options.rdb.threads, |i| {
+    let run = |i: usize, from: u64, end: u64| {
         let mut receiver = sink.command_receiver();
+        let file: &OpenFile = &files[i];
         replay(
-            files[i].file.clone(),
-            &files[i].path,
-            0,
-            ends[i],
+            file.file.clone(),
+            &file.path,
+            from,
+            end,
             &mut *receiver,
             progress,
         )
-    })?;
-    Ok(counts.into_iter().sum())
+    };
+    let own_end = |i: usize| {
+        scans[i]
+            .foreign_from
+            .map_or(ends[i], |from| from.min(ends[i]))
+    };
+    let counts = in_parallel(files.len(), options.rdb.threads, |i| run(i, 0, own_end(i)))?;
+    let mut count = counts.into_iter().sum();
+    for (i, &end) in ends.iter().enumerate() {
+        if own_end(i) < end {
+            count += run(i, own_end(i), end)?;
+        }
+    }
+    Ok(count)
 }
 
 /// Where a file ends, by its own flaw alone, or the error that it is.
@@ -363,13 +418,14 @@ fn cut_at_epoch(scans: &[SegmentScan], ends: &mut [u64]) {
     let last_whole = |scan: &SegmentScan| scan.epochs.last().map_or(0, |mark| mark.epoch - 1);
     let cut = scans.iter().map(last_whole).min().unwrap_or(0);
     for (scan, end) in scans.iter().zip(ends) {
-        let kept = scan
-            .epochs
-            .iter()
-            .rev()
-            .find(|mark| mark.epoch <= cut)
-            .map(|mark| mark.sealed_len);
-        *end = (*end).min(kept.unwrap_or(scan.head_len).max(scan.promised_len));
+        let kept = scan.epochs.iter().rev().find(|mark| mark.epoch <= cut);
+        // Marks alone behind it are no loss. Commands without a seal have no epoch, and go.
+        if kept.is_some_and(|mark| mark.lsn == scan.lsn) {
+            *end = (*end).min(scan.sealed_len);
+            continue;
+        }
+        let kept_len = kept.map_or(scan.head_len, |mark| mark.sealed_len);
+        *end = (*end).min(kept_len.max(scan.promised_len));
     }
 }
 
@@ -415,46 +471,96 @@ fn cut_incomplete_transactions(scans: &[SegmentScan], ends: &mut [u64]) {
     }
 }
 
-fn note_generation(
-    files: &[OpenFile],
-    scans: &[SegmentScan],
-    ends: &[u64],
-    newest: bool,
-    loaded: &mut AofLoaded,
-) {
+fn note_generation(scans: &[SegmentScan], ends: &[u64], loaded: &mut AofLoaded) {
     loaded.incr_bytes += ends.iter().sum::<u64>();
     for scan in scans {
         let epoch = scan.epochs.iter().map(|mark| mark.epoch).max().unwrap_or(0);
         loaded.epoch_last = loaded.epoch_last.max(epoch);
-        let transaction = scan
-            .transactions
-            .iter()
-            .map(|transaction| transaction.id)
-            .max()
-            .unwrap_or(0);
-        loaded.transaction_last = loaded.transaction_last.max(transaction);
+        let ids = scan.transactions.iter().map(|transaction| transaction.id);
+        loaded.transaction_last = loaded.transaction_last.max(ids.max().unwrap_or(0));
     }
-    if !newest {
-        return;
-    }
-    for ((file, scan), &kept_len) in files.iter().zip(scans).zip(ends) {
-        let empty = |id| SegmentEnd {
-            id,
-            sealed_len: 0,
-            lsn: Lsn(0),
-            crc: 0,
-            kept_len: 0,
-        };
-        // A file whose head was lost begins anew.
-        if let Some(end) = scan.end().or_else(|| {
-            file.segment
-                .filter(|_| file.len == 0 || kept_len == 0)
-                .map(empty)
-        }) {
+}
+
+/// Makes the cuts on disk, so that the files are whole when they are no longer the newest, and tells where writers may
+/// go on. Not behind commands of a stock server: these are of all shards, and a seal would hide it.
+fn repair(
+    storage: &dyn Storage,
+    files: &[OpenFile],
+    scans: &[SegmentScan],
+    ends: &[u64],
+    options: &AofLoadOptions,
+    loaded: &mut AofLoaded,
+) -> Result<(), AofError> {
+    let stamp = Stamp {
+        unix_ms: options.rdb.now.0,
+        epoch: loaded.epoch_last,
+        policy: SyncPolicy::EverySecond,
+    };
+    let mut resumable = true;
+    for ((file, scan), &end) in files.iter().zip(scans).zip(ends) {
+        let path = &file.path;
+        let own = scan.end().filter(|_| scan.foreign_from.is_none());
+        if let Some(own) = own.filter(|own| own.sealed_len < end) {
+            let at_cut = SegmentEnd {
+                kept_len: end,
+                ..own
+            };
+            let writer = SegmentWriter::resume(storage, path, &at_cut, stamp)?;
+            writer
+                .file()
+                .datasync()
+                .map_err(AofError::io(path, "sync"))?;
             loaded.segments.push(RecoveredSegment {
-                path: file.path.clone(),
-                end: SegmentEnd { kept_len, ..end },
+                path: path.clone(),
+                end: writer.end(),
             });
+            continue;
+        }
+        if end < file.len {
+            let writable = storage
+                .open(path, Open::Write)
+                .map_err(AofError::io(path, "open"))?;
+            writable
+                .truncate(end)
+                .map_err(AofError::io(path, "truncate"))?;
+            writable.datasync().map_err(AofError::io(path, "sync"))?;
+        }
+        match own {
+            Some(end) => loaded.segments.push(RecoveredSegment {
+                path: path.clone(),
+                end,
+            }),
+            None => resumable = false,
         }
     }
+    if options.os_crashed && loaded.epoch_last > 0 {
+        mark_epoch(storage, stamp, loaded)?;
+    }
+    if !resumable {
+        loaded.segments.clear();
+    }
+    Ok(())
+}
+
+/// After cuts at an epoch, begins a new one in every segment: what is left is consistent and durable, and another crash
+/// must not cut again.
+fn mark_epoch(storage: &dyn Storage, stamp: Stamp, loaded: &mut AofLoaded) -> Result<(), AofError> {
+    loaded.epoch_last += 1;
+    let stamp = Stamp {
+        epoch: loaded.epoch_last,
+        ..stamp
+    };
+    for segment in &mut loaded.segments {
+        let path = &segment.path;
+        let mut writer = SegmentWriter::resume(storage, path, &segment.end, stamp)?;
+        writer
+            .append(&mut Vec::new(), stamp)
+            .map_err(AofError::io(path, "mark the epoch in"))?;
+        writer
+            .file()
+            .datasync()
+            .map_err(AofError::io(path, "sync"))?;
+        segment.end = writer.end();
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ pub struct EpochMark {
     pub epoch: u64,
     /// Behind the seal.
     pub sealed_len: u64,
+    pub lsn: Lsn,
 }
 
 /// A transaction over several shards, found complete in this file.
@@ -71,6 +72,8 @@ pub struct SegmentScan {
     pub transactions: Vec<TransactionMark>,
     pub commands: u64,
     pub flaw: Option<Flaw>,
+    /// Where the commands begin that a stock server appended to this segment: of any shard's keys.
+    pub foreign_from: Option<u64>,
 }
 
 impl SegmentScan {
@@ -123,6 +126,7 @@ pub fn scan_segment(
         transactions: Vec::new(),
         commands: 0,
         flaw: None,
+        foreign_from: None,
     };
     let mut scan = Scan {
         reader,
@@ -134,6 +138,9 @@ pub fn scan_segment(
     let stopped = scan.run().map_err(AofError::io(path, "read"))?;
     scan.finish(stopped, &*file)
         .map_err(AofError::io(path, "read"))?;
+    if scan.out.head.is_some() && scan.out.kept_len > scan.out.sealed_len {
+        scan.out.foreign_from = Some(scan.out.sealed_len);
+    }
     Ok(scan.out)
 }
 
@@ -270,10 +277,13 @@ impl Scan {
                     self.out.promised_len = sealed_len;
                 }
                 match self.out.epochs.last_mut() {
-                    Some(last) if last.epoch == stamp.epoch => last.sealed_len = sealed_len,
+                    Some(last) if last.epoch == stamp.epoch => {
+                        (last.sealed_len, last.lsn) = (sealed_len, lsn)
+                    }
                     _ => self.out.epochs.push(EpochMark {
                         epoch: stamp.epoch,
                         sealed_len,
+                        lsn,
                     }),
                 }
             }

@@ -184,6 +184,18 @@ impl SegmentWriter {
         self.id
     }
 
+    /// Where it ends now.
+    pub fn end(&self) -> SegmentEnd {
+        let (id, lsn, crc) = (self.id, self.lsn, self.crc);
+        SegmentEnd {
+            id,
+            sealed_len: self.len,
+            lsn,
+            crc,
+            kept_len: self.len,
+        }
+    }
+
     /// Written up to here.
     pub fn lsn(&self) -> Lsn {
         self.lsn
