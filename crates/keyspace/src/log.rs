@@ -4,7 +4,7 @@
 //! writes it to the shard's AOF segment. An effect is deterministic and about this shard only.
 //! Positions are LSNs: bytes of effects appended since the shard came to life.
 
-use crate::types::{DbIndex, Lsn};
+use crate::types::{DbIndex, Lsn, ShardIndex};
 
 #[derive(Default)]
 pub struct Log {
@@ -14,6 +14,8 @@ pub struct Log {
     selected: Option<DbIndex>,
     appended: u64,
     effects: u64,
+    /// The shards that share a transaction with what is in `buf`, this one among them.
+    linked: Vec<ShardIndex>,
 }
 
 /// A point in the log from which on effects can be made one transaction.
@@ -98,9 +100,25 @@ impl Log {
         self.appended += (self.buf.len() - before) as u64;
     }
 
+    /// Says that a transaction that was just appended has parts in all of these shards: what is
+    /// in the buffer is to be written together with theirs.
+    pub fn link(&mut self, shards: &[ShardIndex]) {
+        for shard in shards {
+            if !self.linked.contains(shard) {
+                self.linked.push(*shard);
+            }
+        }
+    }
+
+    /// The shards that [`link`](Self::link) named since the last swap.
+    pub fn linked(&self) -> &[ShardIndex] {
+        &self.linked
+    }
+
     /// Takes what was appended, leaving `empty` (cleared) to append to, and tells its end.
     pub fn swap(&mut self, empty: &mut Vec<u8>) -> Lsn {
         empty.clear();
+        self.linked.clear();
         std::mem::swap(&mut self.buf, empty);
         self.end()
     }

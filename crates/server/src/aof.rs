@@ -3,15 +3,24 @@
 //! A worker writes the logs of the shards it touched once a turn, before its replies go out. The
 //! segment's lock is taken first and the shard's baton only for the moment of swapping the log's
 //! buffer, so commands go on while a block is being written, and blocks reach the file in order.
+//! Locks come before batons, and several of either in ascending order; nobody waits for a lock
+//! with a baton in hand.
+//!
+//! A transaction over several shards counts when loaded only if every one of them has it; where
+//! one has not, the others are cut in front of it. So nothing behind it may be acknowledged before
+//! all its parts are there: logs that share one are written as one unit, swapped at one instant,
+//! and count as written, and as durable, only together.
+//!
 //! What a failed write left behind is kept and written first by the next one; meanwhile commands
 //! that write are refused.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use commands::CommandError;
 use keyspace::{Log, Lsn, ShardIndex};
@@ -33,6 +42,17 @@ struct Segment {
     /// The file's length, for those who may not take its lock because they hold a baton.
     len: AtomicU64,
     file: Mutex<SegmentFile>,
+    /// Blocks written together with other shards' that may not all be durable, oldest first.
+    units: Mutex<VecDeque<Unit>>,
+    unit_count: AtomicUsize,
+}
+
+/// Blocks of several shards that count only together.
+struct Unit {
+    /// Where this shard's block begins.
+    begin: Lsn,
+    /// Where each shard's block ends.
+    ends: Arc<[(ShardIndex, Lsn)]>,
 }
 
 /// What the segment's lock protects.
@@ -43,6 +63,8 @@ pub struct SegmentFile {
     block: Vec<u8>,
     /// Blocks whose write failed, to be written before anything else.
     unwritten: Vec<u8>,
+    /// Shards with which this one's last blocks are a unit, some of which could not be written.
+    owed: Vec<ShardIndex>,
 }
 
 impl SegmentFile {
@@ -75,6 +97,8 @@ impl Aof {
             written: AtomicU64::new(0),
             len: AtomicU64::new(0),
             file: Mutex::default(),
+            units: Mutex::default(),
+            unit_count: AtomicUsize::new(0),
         };
         Aof {
             on: AtomicBool::new(false),
@@ -141,9 +165,31 @@ impl Aof {
     pub fn durable(&self, shard: ShardIndex) -> Lsn {
         match self.sync() {
             // Without a file in force there is nothing to wait for.
-            Some(sync) if self.is_on() => sync.durable(shard),
+            Some(sync) if self.is_on() => self.durable_in_units(sync, shard),
             _ => Lsn(u64::MAX),
         }
+    }
+
+    #[inline]
+    fn durable_in_units(&self, sync: &SyncService, shard: ShardIndex) -> Lsn {
+        let segment = &self.segments[usize::from(shard.0)];
+        let durable = sync.durable(shard);
+        if segment.unit_count.load(Acquire) == 0 {
+            return durable;
+        }
+        let mut units = segment.units.lock().expect("no holder of this lock panics");
+        while let Some(unit) = units.front() {
+            if !unit
+                .ends
+                .iter()
+                .all(|(shard, end)| sync.durable(*shard) >= *end)
+            {
+                return durable.min(unit.begin);
+            }
+            units.pop_front();
+        }
+        segment.unit_count.store(units.len(), Release);
+        durable
     }
 
     /// How far a shard's log is in its file.
@@ -184,29 +230,146 @@ impl Aof {
     #[inline]
     pub fn write(&self, server: &Server, shard: ShardIndex, lsn: Lsn) {
         if self.written(shard) < lsn {
-            let mut file = self.segment(shard);
+            let file = self.segment(shard);
             if self.written(shard) < lsn {
-                self.write_all(server, shard, &mut file);
+                self.write_file(server, shard, file);
             }
         }
     }
 
     /// Writes what the shard's log holds.
-    pub fn write_all(&self, server: &Server, shard: ShardIndex, file: &mut SegmentFile) {
-        let end = server.with_shard(shard, |shard| file.swap(&mut shard.log));
-        self.write_block(shard, file, end, self.stamp());
+    pub fn write_all(&self, server: &Server, shard: ShardIndex) {
+        self.write_file(server, shard, self.segment(shard));
     }
 
-    /// Writes the block that was swapped out of the log, whose end is `end`.
-    pub fn write_block(&self, shard: ShardIndex, file: &mut SegmentFile, end: Lsn, stamp: Stamp) {
+    fn write_file(
+        &self,
+        server: &Server,
+        shard: ShardIndex,
+        mut file: MutexGuard<'_, SegmentFile>,
+    ) {
+        let swapped = server.with_shard(shard, |shard| {
+            if file.owed.is_empty() && shard.log.linked().is_empty() {
+                return Ok(file.swap(&mut shard.log));
+            }
+            Err([shard.log.linked(), &file.owed].concat())
+        });
+        match swapped {
+            Ok(end) => self.write_blocks(&mut [(shard, file, end)], self.stamp()),
+            Err(mut unit) => {
+                drop(file);
+                unit.push(shard);
+                self.write_unit(server, unit);
+            }
+        }
+    }
+
+    /// Writes the logs of these shards and of all that share a transaction with them.
+    #[cold]
+    fn write_unit(&self, server: &Server, mut shards: Vec<ShardIndex>) {
+        loop {
+            shards.sort_unstable();
+            shards.dedup();
+            let mut files: Vec<_> = shards.iter().map(|shard| self.segment(*shard)).collect();
+            let mut guards: Vec<_> = shards
+                .iter()
+                .map(|shard| server.shard(*shard).baton.take())
+                .collect();
+            let linked: Vec<ShardIndex> = guards
+                .iter()
+                .zip(&files)
+                .flat_map(|(guard, file)| guard.log.linked().iter().chain(&file.owed))
+                .copied()
+                .collect();
+            let complete = linked
+                .iter()
+                .all(|shard| shards.binary_search(shard).is_ok());
+            let ends: Vec<Lsn> = if complete {
+                let pairs = guards.iter_mut().zip(&mut files);
+                pairs
+                    .map(|(guard, file)| file.swap(&mut guard.log))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            for (shard, guard) in shards.iter().zip(guards) {
+                if server.shard(*shard).release_unserved(guard) {
+                    server.workers[usize::from(shard.0)].mailbox.wake();
+                }
+            }
+            if complete {
+                let blocks = shards.into_iter().zip(files).zip(ends);
+                let mut blocks: Vec<_> = blocks
+                    .map(|((shard, file), end)| (shard, file, end))
+                    .collect();
+                return self.write_blocks(&mut blocks, self.stamp());
+            }
+            drop(files);
+            shards.extend(linked);
+        }
+    }
+
+    /// Writes blocks that were swapped out of the logs at one instant; each comes with its end.
+    /// They count as written when all are.
+    pub fn write_blocks(
+        &self,
+        blocks: &mut [(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)],
+        stamp: Stamp,
+    ) {
+        let mut whole = true;
+        for (shard, file, _) in blocks.iter_mut() {
+            whole &= self.write_block(*shard, file, stamp);
+        }
+        let unit: Vec<ShardIndex> = blocks.iter().map(|(shard, ..)| *shard).collect();
+        if !whole {
+            if unit.len() > 1 {
+                for (_, file, _) in blocks {
+                    file.owed.clone_from(&unit);
+                }
+            }
+            return;
+        }
+        if unit.len() > 1 && self.fsyncs_always() {
+            self.note_unit(blocks);
+        }
+        for (shard, file, end) in blocks {
+            file.owed.clear();
+            self.note_written(*shard, *end);
+        }
+        if self.failed.swap(false, Relaxed) {
+            log!(
+                Warning,
+                "AOF write error looks solved, commands that write are accepted again."
+            );
+        }
+    }
+
+    /// Remembers that these blocks are durable only together.
+    fn note_unit(&self, blocks: &[(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)]) {
+        let ends: Arc<[(ShardIndex, Lsn)]> = blocks
+            .iter()
+            .map(|(shard, _, end)| (*shard, *end))
+            .collect();
+        for (shard, ..) in blocks {
+            let segment = &self.segments[usize::from(shard.0)];
+            let mut units = segment.units.lock().expect("no holder of this lock panics");
+            units.push_back(Unit {
+                begin: self.written(*shard),
+                ends: ends.clone(),
+            });
+            segment.unit_count.store(units.len(), Release);
+        }
+    }
+
+    /// Appends the swapped-out block to the file. False when that failed.
+    fn write_block(&self, shard: ShardIndex, file: &mut SegmentFile, stamp: Stamp) -> bool {
         if !file.unwritten.is_empty() {
             file.unwritten.append(&mut file.block);
             std::mem::swap(&mut file.unwritten, &mut file.block);
         }
         let Some(writer) = file.writer.as_mut() else {
             // Switched off: effects appended before that are not wanted any more.
-            self.note_written(shard, end);
-            return;
+            return true;
         };
         if self.timestamps.load(Relaxed) && !file.block.is_empty() {
             self.put_timestamp(&mut file.block);
@@ -216,20 +379,15 @@ impl Aof {
                 self.segments[usize::from(shard.0)]
                     .len
                     .store(writer.len(), Relaxed);
-                self.note_written(shard, end);
-                if self.failed.swap(false, Relaxed) {
-                    log!(
-                        Warning,
-                        "AOF write error looks solved, commands that write are accepted again."
-                    );
-                }
                 if file.block.capacity() > KEPT_BUFFER_BYTES {
                     file.block = Vec::new();
                 }
+                true
             }
             Err(error) => {
                 std::mem::swap(&mut file.unwritten, &mut file.block);
                 self.note_failure(writer.path(), &error);
+                false
             }
         }
     }
@@ -286,9 +444,9 @@ impl Aof {
             return;
         }
         for shard in server.shard_indexes() {
-            let mut file = self.segment(shard);
+            let file = self.segment(shard);
             if !file.unwritten.is_empty() {
-                self.write_all(server, shard, &mut file);
+                self.write_file(server, shard, file);
             }
         }
     }
@@ -310,6 +468,7 @@ impl Aof {
     pub fn uninstall(&self, shard: ShardIndex) -> Option<PathBuf> {
         let mut file = self.segment(shard);
         file.unwritten.clear();
+        file.owed.clear();
         let writer = file.writer.take()?;
         self.segments[usize::from(shard.0)].len.store(0, Relaxed);
         if let Some(sync) = self.sync() {

@@ -207,9 +207,7 @@ impl Coordinator {
         }
         if server.aof.is_on() {
             for shard in server.shard_indexes() {
-                server
-                    .aof
-                    .write_all(server, shard, &mut server.aof.segment(shard));
+                server.aof.write_all(server, shard);
             }
             if server.aof.has_failed() {
                 return Err("the AOF cannot be written".into());
@@ -388,9 +386,7 @@ impl Coordinator {
         };
         let mut durable = true;
         for shard in server.shard_indexes() {
-            server
-                .aof
-                .write_all(server, shard, &mut server.aof.segment(shard));
+            server.aof.write_all(server, shard);
             let written = server.aof.written(shard);
             sync.request(shard, written);
             if let Err(error) = sync.wait_durable(shard, written, PATIENCE) {
@@ -432,9 +428,11 @@ impl Coordinator {
             .collect();
         server.aof.epoch.fetch_add(1, Relaxed);
         self.give_back(guards);
-        for ((shard, mut file), end) in server.shard_indexes().zip(files).zip(ends) {
-            server.aof.write_block(shard, &mut file, end, stamp);
-        }
+        let blocks = server.shard_indexes().zip(files).zip(ends);
+        let mut blocks: Vec<_> = blocks
+            .map(|((shard, file), end)| (shard, file, end))
+            .collect();
+        server.aof.write_blocks(&mut blocks, stamp);
     }
 
     pub(super) fn publish_size(&self) {

@@ -213,9 +213,7 @@ impl Coordinator {
     pub(super) fn reload_aof(&mut self, reply_to: ReplyTo) {
         for shard in self.server.shard_indexes() {
             if self.server.aof.is_on() {
-                self.server
-                    .aof
-                    .write_all(self.server, shard, &mut self.server.aof.segment(shard));
+                self.server.aof.write_all(self.server, shard);
             }
         }
         self.empty_all();

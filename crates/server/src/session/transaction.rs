@@ -233,6 +233,9 @@ impl Worker {
         for ((shard, mark), effects) in shards.iter_mut().zip(marks).zip(&effects) {
             if *effects > 0 {
                 shard.log.wrap(*mark, &annotation);
+                if participants.len() > 1 {
+                    shard.log.link(&participants);
+                }
             }
         }
     }
