@@ -252,12 +252,11 @@ macro_rules! accessors {
 
             /// The value to change; an error unless the key holds this type or nothing.
             pub fn $change(&mut self, key: Key<'_>) -> Result<Option<&mut $type>, CommandError> {
-                if self.find(key).is_none() {
-                    return Ok(None);
-                }
-                match self.db_of_mut(key).object_mut(key) {
-                    Some(Value::$type(value)) => Ok(Some(value)),
-                    _ => Err(WRONG_TYPE),
+                let (db, now) = (self.db, self.now);
+                match self.shard_of_mut(key).find_object_mut(db, key, now) {
+                    None => Ok(None),
+                    Some(Some(Value::$type(value))) => Ok(Some(value)),
+                    Some(_) => Err(WRONG_TYPE),
                 }
             }
 

@@ -128,6 +128,12 @@ impl Db {
     #[inline]
     pub fn object_mut(&mut self, key: Key<'_>) -> Option<&mut Value> {
         let slot = self.slot(key.hash, key.bytes)?;
+        self.object_at_mut(slot)
+    }
+
+    /// As [`Db::object_mut`], at a slot that was found since the table changed last.
+    #[inline]
+    pub(crate) fn object_at_mut(&mut self, slot: Slot) -> Option<&mut Value> {
         self.with_entry(slot, |entry| {
             // SAFETY: the value lives in a box of its own, owned by the record, which stays
             // while self is borrowed by the returned reference.

@@ -3,7 +3,7 @@
 //! Nothing in a shard has a lock of its own; whoever holds the shard's baton has it whole.
 
 use crossbeam_channel::Sender;
-use datatypes::Rng;
+use datatypes::{Rng, Value};
 
 use crate::db::{Db, Probe};
 use crate::entry::{Entry, EntryRef};
@@ -155,6 +155,29 @@ impl Shard {
                 None
             }
             Probe::Live(slot) => Some(self.db(db).entry_at(slot)),
+        }
+    }
+
+    /// The key's collection on the way to changing it, with one look-up: none when the key is
+    /// absent, no value when it holds a string. Notes the access.
+    #[inline]
+    pub fn find_object_mut(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMillis,
+    ) -> Option<Option<&mut Value>> {
+        match self.db(db).probe(key, now) {
+            Probe::Absent => None,
+            Probe::Expired => {
+                self.expire(db, key);
+                None
+            }
+            Probe::Live(slot) => {
+                let db = self.db_mut(db);
+                db.touch_at(slot);
+                Some(db.object_at_mut(slot))
+            }
         }
     }
 
