@@ -34,8 +34,12 @@ pub struct ClientRecord {
     /// Commands queued by MULTI; -1 outside.
     pub multi: AtomicI64,
     pub watches: AtomicUsize,
+    /// Bytes of the commands queued by MULTI.
+    pub multi_bytes: AtomicUsize,
     pub input_bytes: AtomicUsize,
+    pub input_free_bytes: AtomicUsize,
     pub output_bytes: AtomicUsize,
+    pub output_capacity_bytes: AtomicUsize,
     pub memory_bytes: AtomicUsize,
     pub net_input_bytes: AtomicU64,
     pub net_output_bytes: AtomicU64,

@@ -11,8 +11,10 @@ use keyspace::{Post, Shard, ShardIndex, SlotMap, UnixMillis};
 use crate::aof::Aof;
 use crate::clients::Clients;
 use crate::coordinator;
+use crate::renames::Renames;
 use crate::safe_point::SafePoint;
 use crate::snapshot::SnapshotState;
+use crate::startup;
 use crate::stats::{ServerStats, WorkerStats};
 use crate::worker::mailbox::Mailbox;
 use crate::worker::posted::Posted;
@@ -59,6 +61,10 @@ pub struct Server {
     pub clock_seconds: AtomicU32,
     /// The last time the dataset was saved, in Unix seconds.
     pub last_save_seconds: AtomicI64,
+    /// 40 hexadecimal digits; names this dataset's history to replicas.
+    replication_id: Mutex<String>,
+    /// What clients call commands, where that is not their names.
+    pub renames: Option<Renames>,
     config: RwLock<Arc<Config>>,
     /// Counts published configs, so that a worker sees at a glance that its copy is old.
     config_version: AtomicU64,
@@ -73,6 +79,7 @@ impl Server {
     pub fn new(
         identity: Identity,
         config: Config,
+        renames: Option<Renames>,
         slots: SlotMap,
         shards: Box<[ShardCell]>,
         workers: Box<[WorkerHandle]>,
@@ -95,11 +102,27 @@ impl Server {
             coordinator,
             loading: AtomicBool::new(true),
             active_expire: AtomicBool::new(true),
+            replication_id: Mutex::new(startup::random_hex(40)),
+            renames,
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
             free_gate: Mutex::new(()),
             config_change: Mutex::new(()),
         }
+    }
+
+    pub fn replication_id(&self) -> String {
+        self.replication_id
+            .lock()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+
+    pub fn set_replication_id(&self, id: String) {
+        *self
+            .replication_id
+            .lock()
+            .expect("no holder of this lock panics") = id;
     }
 
     /// The configuration in force.

@@ -64,6 +64,7 @@ pub struct SnapshotState {
     pub snapshots_saved: AtomicU64,
     pub rewrites_done: AtomicU64,
     pub snapshot_consecutive_failures: AtomicU64,
+    pub rewrite_consecutive_failures: AtomicU64,
     /// Bytes of the AOF when it was last rewritten, or loaded.
     pub aof_base_bytes: AtomicU64,
     pub last_load_keys_loaded: AtomicU64,

@@ -16,11 +16,12 @@ use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
 
 use crate::aof::Aof;
 use crate::coordinator::Coordinator;
+use crate::renames::Renames;
 use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
 use crate::stats::WorkerStats;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::{Worker, ACCEPTING_WORKER};
-use crate::{clock, log, logger, signals};
+use crate::{allocator, clock, log, logger, signals};
 
 /// Files the server keeps open besides its clients' sockets.
 const RESERVED_FILES: u64 = 256;
@@ -118,7 +119,7 @@ pub fn boot_id() -> String {
         .map_or(String::new(), |id| id.trim().to_owned())
 }
 
-fn random_hex(digits: usize) -> String {
+pub fn random_hex(digits: usize) -> String {
     let mut bytes = vec![0; digits / 2];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     if read.is_err() {
@@ -150,23 +151,38 @@ pub fn prepare(config: &mut Config) -> Result<(), String> {
 }
 
 fn raise_file_limit(config: &mut Config) {
-    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    if soft >= wanted || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
-        return;
-    }
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    let possible = hard.saturating_sub(RESERVED_FILES).max(1) as u32;
-    if possible < config.maxclients {
+    let wanted = config.maxclients;
+    if let Err(possible) = allow_clients(wanted) {
         log!(
             Warning,
-            "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
-            config.maxclients
+            "You requested maxclients of {wanted} requiring at least {} max file descriptors.",
+            u64::from(wanted) + RESERVED_FILES
         );
-        log!(Warning, "Current maximum open files is {hard}. maxclients has been reduced to {possible} to compensate for low ulimit.");
+        log!(
+            Warning,
+            "maxclients has been reduced to {possible} to compensate for low ulimit."
+        );
         config.maxclients = possible;
+    }
+}
+
+/// Raises the limit of open files, so that so many clients can be served. The error is how many
+/// can.
+pub fn allow_clients(clients: u32) -> Result<(), u32> {
+    let wanted = u64::from(clients) + RESERVED_FILES;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(());
+    };
+    if soft >= wanted || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        return Ok(());
+    }
+    // As much as there is; what is possible is computed from it either way.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let possible = u32::try_from(hard.saturating_sub(RESERVED_FILES)).unwrap_or(u32::MAX);
+    if possible >= clients {
+        Ok(())
+    } else {
+        Err(possible.max(1))
     }
 }
 
@@ -180,16 +196,36 @@ fn warn_of_system_settings() {
     }
 }
 
-/// The listeners that a configuration names.
-pub fn listeners(config: &Config) -> Result<Vec<(Listener, u32)>, String> {
-    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+/// The listeners that a configuration names: TCP has tag 0, the Unix socket 1. An address in use
+/// is tried again for so long.
+pub fn listeners(config: &Config, patience: Duration) -> Result<Vec<(Listener, u32)>, String> {
+    let mut listeners = tcp_listeners(config, patience)?;
+    if let Some(path) = &config.unixsocket {
+        let permissions = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
+        let listener = bind_unix(path, permissions, backlog(config)).map_err(|error| {
+            format!(
+                "Failed opening Unix socket {}: bind: {error}",
+                path.display()
+            )
+        })?;
+        listeners.push((listener, 1));
+    }
+    Ok(listeners)
+}
+
+fn backlog(config: &Config) -> i32 {
+    i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX)
+}
+
+/// The TCP listeners among them.
+pub fn tcp_listeners(config: &Config, patience: Duration) -> Result<Vec<(Listener, u32)>, String> {
     let mut listeners = Vec::new();
     if config.port != 0 {
         for address in &config.bind {
             let (address, optional) = address
                 .strip_prefix('-')
                 .map_or((address.as_str(), false), |rest| (rest, true));
-            match bind_patiently(address, config.port, backlog) {
+            match bind_patiently(address, config.port, backlog(config), patience) {
                 Ok(listener) => listeners.push((listener, 0)),
                 Err(error) if optional => log!(
                     Warning,
@@ -211,25 +247,20 @@ pub fn listeners(config: &Config) -> Result<Vec<(Listener, u32)>, String> {
             ));
         }
     }
-    if let Some(path) = &config.unixsocket {
-        let permissions = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        let listener = bind_unix(path, permissions, backlog).map_err(|error| {
-            format!(
-                "Failed opening Unix socket {}: bind: {error}",
-                path.display()
-            )
-        })?;
-        listeners.push((listener, 1));
-    }
     Ok(listeners)
 }
 
-fn bind_patiently(address: &str, port: u16, backlog: i32) -> io::Result<Listener> {
+fn bind_patiently(
+    address: &str,
+    port: u16,
+    backlog: i32,
+    patience: Duration,
+) -> io::Result<Listener> {
     let began = Instant::now();
     loop {
         match bind_tcp(address, port, backlog) {
             Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BIND_PATIENCE =>
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < patience =>
             {
                 std::thread::sleep(BIND_RETRY)
             }
@@ -251,7 +282,8 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
     } else {
         config.shards as usize
     };
-    let listeners = listeners(&config)?;
+    let renames = Renames::new(&config.rename_commands)?;
+    let listeners = listeners(&config, BIND_PATIENCE)?;
     let (garbage, to_free) = unbounded();
     let (requests, coordinator_requests) = unbounded();
     let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
@@ -262,7 +294,7 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
     };
     let handle = |_| WorkerHandle {
         mailbox: Mailbox::default(),
-        stats: WorkerStats::default(),
+        stats: WorkerStats::new(),
         connections: AtomicU32::new(0),
     };
     let identity = Identity {
@@ -283,12 +315,17 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
     let server: &'static Server = Box::leak(Box::new(Server::new(
         identity,
         config,
+        renames,
         slots,
         (0..slots.shards()).map(cell).collect(),
         (0..shards).map(handle).collect(),
         Aof::new(shards),
         requests.clone(),
     )));
+    server
+        .stats
+        .startup_memory_bytes
+        .set(allocator::used_bytes());
     server.aof.set_sync(sync_service(server)?);
     server.aof.configure(&server.config());
     log_start(server);

@@ -435,9 +435,13 @@ impl Coordinator {
         let state = &self.server.snapshot;
         self.server.aof.suspend_fsync(false);
         state.current_cow_bytes.store(0, Relaxed);
+        state.child_started_at.store(0, Relaxed);
         if kind == ChildKind::Rewrite {
             state.last_rewrite_failed.store(!done, Relaxed);
-            if !done {
+            if done {
+                state.rewrite_consecutive_failures.store(0, Relaxed);
+            } else {
+                state.rewrite_consecutive_failures.fetch_add(1, Relaxed);
                 self.rewrite_failed();
             }
         } else if !done {

@@ -35,7 +35,7 @@ pub enum Request {
     /// The plans have changed: start the child that is reserved there.
     StartChild(ChildKind),
     /// CONFIG SET appendonly.
-    SetAppendOnly(bool),
+    SetAppendOnly(bool, Option<ReplyTo>),
     /// FLUSHALL has run: a snapshot under way would bring the data back.
     Flushed,
     /// Save, empty and load again.
@@ -130,7 +130,12 @@ impl Coordinator {
                 reply_to.send(self.server, reply);
             }
             Request::StartChild(kind) => self.start_child(kind),
-            Request::SetAppendOnly(on) => self.set_append_only(on),
+            Request::SetAppendOnly(on, reply_to) => {
+                self.set_append_only(on);
+                if let Some(reply_to) = reply_to {
+                    reply_to.send(self.server, b"+OK\r\n");
+                }
+            }
             Request::Flushed => self.after_flush(),
             Request::Reload {
                 reply_to,

@@ -7,9 +7,6 @@ use resp::{Argv, Protocol};
 use crate::worker::connection::{Connection, ReplyMode};
 use crate::worker::Worker;
 
-/// The version of Redis whose behaviour is tracked; clients decide by it what they may use.
-pub const REDIS_VERSION: &str = "7.4.0";
-
 const WRONG_PASS: CommandError =
     CommandError::new("WRONGPASS invalid username-password pair or user is disabled.");
 const NO_PASSWORD_SET: CommandError = CommandError::new(
@@ -78,10 +75,10 @@ impl Worker {
             };
             next = 2;
         }
-        let mut name = None;
+        let (mut name, mut credentials) = (None, None);
         while let Some(option) = argv.get(next) {
             if args::is(option, "auth") && argv.len() > next + 2 {
-                self.authenticate(c, argv.arg(next + 1), argv.arg(next + 2))?;
+                credentials = Some((argv.arg(next + 1), argv.arg(next + 2)));
                 next += 3;
             } else if args::is(option, "setname") && argv.len() > next + 1 {
                 super::client::check_name(argv.arg(next + 1), "Client names")?;
@@ -94,7 +91,10 @@ impl Worker {
                 ));
             }
         }
-        if !c.authenticated {
+        if let Some((user, password)) = credentials {
+            self.authenticate(c, user, password)?;
+        }
+        if !c.authenticated && self.config.requirepass.is_some() {
             return Err(HELLO_NO_AUTH);
         }
         if let Some(name) = name {
@@ -111,7 +111,7 @@ impl Worker {
         reply.bulk(b"server");
         reply.bulk(b"redis");
         reply.bulk(b"version");
-        reply.bulk(REDIS_VERSION.as_bytes());
+        reply.bulk(commands::REDIS_VERSION.as_bytes());
         reply.bulk(b"proto");
         reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
         reply.bulk(b"id");

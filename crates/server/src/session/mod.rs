@@ -2,14 +2,21 @@
 //! functions here, one file per family.
 
 mod client;
+pub(crate) mod config;
 mod connection;
-pub use connection::REDIS_VERSION;
+mod debug;
+mod digest;
+mod info;
+mod persistence;
 pub mod transaction;
 
-use commands::{Command, CommandError, CommandResult, HostCommand};
+pub use commands::REDIS_VERSION;
+
+use commands::{Command, CommandResult, HostCommand};
 use keyspace::View;
 use resp::Argv;
 
+use crate::load::ReplyTo;
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
 use crate::worker::Worker;
@@ -20,6 +27,12 @@ pub enum Host<'h, 'v> {
     Alone,
     /// Inside EXEC, which holds the batons of this view.
     InTransaction(&'h mut View<'v>),
+}
+
+impl Host<'_, '_> {
+    fn in_transaction(&self) -> bool {
+        matches!(self, Host::InTransaction(_))
+    }
 }
 
 /// Those that look at all shards, so that EXEC takes all batons for them.
@@ -35,28 +48,56 @@ impl Worker {
         &mut self,
         c: &mut Connection,
         host: HostCommand,
-        _command: &'static Command,
+        command: &'static Command,
         argv: Argv<'_>,
-        _situation: Host<'_, '_>,
+        situation: Host<'_, '_>,
     ) -> CommandResult {
         match host {
             HostCommand::Auth => self.auth(c, argv),
+            HostCommand::Bgrewriteaof => self.bgrewriteaof(c, &situation),
+            HostCommand::Bgsave => self.bgsave(c, argv, &situation),
+            HostCommand::ClientGetname => self.client_getname(c),
+            HostCommand::ClientId => self.client_id(c),
+            HostCommand::ClientInfo => self.client_info(c, command),
+            HostCommand::ClientKill => self.client_kill(c, argv),
+            HostCommand::ClientList => self.client_list(c, command, argv),
+            HostCommand::ClientNoEvict => self.client_no_evict(c, argv),
+            HostCommand::ClientNoTouch => self.client_no_touch(c, argv),
+            HostCommand::ClientReply => self.client_reply(c, argv),
+            HostCommand::ClientSetinfo => self.client_setinfo(c, argv),
+            HostCommand::ClientSetname => self.client_setname(c, argv),
+            HostCommand::ConfigGet => self.config_get(c, argv),
+            HostCommand::ConfigResetstat => self.config_resetstat(c, situation),
+            HostCommand::ConfigRewrite => self.config_rewrite(c),
+            HostCommand::ConfigSet => self.config_set(c, argv, &situation),
+            HostCommand::Debug => self.debug(c, argv, situation),
             HostCommand::Discard => self.discard(c),
             HostCommand::Exec => self.exec(c),
             HostCommand::Hello => self.hello(c, argv),
+            HostCommand::Info => self.info(c, argv, situation),
+            HostCommand::Lastsave => self.lastsave(c),
             HostCommand::Multi => self.multi(c),
             HostCommand::Ping => self.ping(c, argv),
             HostCommand::Quit => self.quit(c),
             HostCommand::Reset => self.reset(c),
+            HostCommand::Save => self.save(c),
             HostCommand::Select => self.select(c, argv),
+            HostCommand::Shutdown => self.shutdown(c, argv),
             HostCommand::Unwatch => self.unwatch(c),
             HostCommand::Watch => self.watch(c, argv),
-            _ => Err(CommandError::new("ERR soon")),
+        }
+    }
+
+    /// Has the connection wait for a reply that another thread sends.
+    fn wait_for_reply(&self, c: &mut Connection) -> ReplyTo {
+        c.waiting = true;
+        ReplyTo {
+            worker: self.index,
+            conn: c.id,
         }
     }
 
     /// Runs `f` on a view of all shards: the transaction's, or one made for it.
-    #[allow(dead_code)]
     pub(crate) fn with_all_shards<R>(
         &mut self,
         c: &mut Connection,

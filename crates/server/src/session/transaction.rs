@@ -18,6 +18,8 @@ use crate::worker::Worker;
 #[derive(Default)]
 pub struct Transaction {
     queued: Vec<(&'static Command, OwnedArgv)>,
+    /// Bytes of the queued arguments.
+    bytes: usize,
     /// A command was refused when it was to be queued: EXEC will refuse as well.
     aborted: bool,
 }
@@ -27,7 +29,12 @@ impl Transaction {
         self.queued.len()
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn queue(&mut self, command: &'static Command, argv: Argv<'_>) {
+        self.bytes += argv.iter().map(<[u8]>::len).sum::<usize>();
         self.queued.push((command, argv.to_owned()));
     }
 
@@ -189,21 +196,29 @@ impl Worker {
     ) {
         c.commands += 1;
         let start = c.out.len();
+        let began = std::time::Instant::now();
         let result = match command.run {
             Run::Keys(handler)
             | Run::AllShards(handler)
             | Run::Cursor(handler)
             | Run::Nowhere(handler) => {
                 let caller = c.caller();
-                self.env
-                    .call(handler, view, caller, self.now, argv, None, &mut c.out)
+                let result = self
+                    .env
+                    .call(handler, view, caller, self.now, argv, None, &mut c.out);
+                self.after_call(command, &result);
+                result
             }
             Run::Host(host) => self.host(c, host, command, argv, Host::InTransaction(view)),
             Run::Container => Err(errors::SYNTAX),
         };
+        let stat = self.stats().of(command);
+        stat.calls.add(1);
+        stat.nanos.add(began.elapsed().as_nanos() as u64);
         if let Err(error) = result {
             c.out.truncate(start);
-            self.count_error();
+            stat.failed.add(1);
+            self.count_error(error.text().as_bytes());
             c.reply().error(error.text().as_bytes());
         }
     }

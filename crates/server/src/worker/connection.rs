@@ -19,6 +19,8 @@ pub enum ReplyMode {
     Off,
     /// The reply to the next command is left out.
     SkipNext,
+    /// The reply to the command that runs is left out.
+    SkipThis,
 }
 
 pub struct Connection {
@@ -42,6 +44,8 @@ pub struct Connection {
     /// A posted command or a request to the coordinator is under way: nothing of this
     /// connection runs until its reply is here.
     pub waiting: bool,
+    /// That reply is left out, by CLIENT REPLY.
+    pub drops_reply: bool,
     /// Receiving straight into `input`, which the event loop has meanwhile.
     pub receiving_large: bool,
     /// Close once everything in `out` is sent; no request is processed any more.
@@ -77,6 +81,7 @@ impl Connection {
             transaction: None,
             watches: Watches::default(),
             waiting: false,
+            drops_reply: false,
             receiving_large: false,
             closing: false,
             is_dirty: false,
@@ -132,7 +137,17 @@ impl Connection {
             Relaxed,
         );
         record.watches.store(self.watches.len(), Relaxed);
+        record.multi_bytes.store(
+            self.transaction.as_ref().map_or(0, Transaction::bytes),
+            Relaxed,
+        );
         record.input_bytes.store(self.input.len(), Relaxed);
+        record
+            .input_free_bytes
+            .store(self.input.capacity() - self.input.len(), Relaxed);
+        record
+            .output_capacity_bytes
+            .store(self.out.capacity(), Relaxed);
         record.output_bytes.store(self.output_bytes(), Relaxed);
         record.net_input_bytes.store(self.net_input_bytes, Relaxed);
         record

@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use keyspace::inbox::Inbox;
-use reactor::{ConnId, Listener, Notifier, Stream};
+use reactor::{ConnId, Notifier, Stream};
 
 use super::posted::Reply;
+use crate::session::config::ConfigChange;
 
 pub enum Message {
     /// A connection to serve from now on.
@@ -16,8 +17,8 @@ pub enum Message {
     CoordinatorReply { conn: ConnId, reply: Vec<u8> },
     /// Disconnect a client, by CLIENT KILL.
     Kill(ConnId),
-    /// Listen on these instead of what was listened on before. For the accepting worker.
-    Listen(Vec<(Listener, u32)>),
+    /// A CONFIG SET of what is listened on. For the accepting worker.
+    SetConfig(ConfigChange),
     /// End the thread.
     Stop,
 }

@@ -66,6 +66,10 @@ pub struct Worker {
     next_cron: Instant,
     next_listener: usize,
     stopping: bool,
+    /// Batches of requests run so far.
+    batches: u64,
+    /// Handles on what it listens on, if it is the accepting worker.
+    pub(crate) listening: Vec<(Listener, u32)>,
 }
 
 impl Worker {
@@ -92,6 +96,8 @@ impl Worker {
             next_cron: Instant::now(),
             next_listener: 0,
             stopping: false,
+            batches: 0,
+            listening: Vec::new(),
         }
     }
 
@@ -103,7 +109,7 @@ impl Worker {
             .mailbox
             .open(reactor.notifier());
         for (listener, tag) in listeners {
-            reactor.listen(listener, tag)?;
+            self.listen(&mut reactor, listener, tag)?;
         }
         while !self.stopping {
             self.server.safe_point.pass();
@@ -118,6 +124,7 @@ impl Worker {
         let timeout = self.next_cron.saturating_duration_since(Instant::now());
         self.now_is_old = true;
         reactor.turn(Some(timeout), self)?;
+        self.stats().turns.add(1);
         self.read_clock();
         self.read_mailbox(reactor);
         self.serve_inbox(ShardIndex(self.index as u16));
@@ -142,8 +149,9 @@ impl Worker {
         &self.server.workers[self.index].stats
     }
 
-    pub(crate) fn count_error(&self) {
-        self.stats().error_replies.add(1);
+    /// Counts an error reply, given without its `-`.
+    pub(crate) fn count_error(&self, text: &[u8]) {
+        self.stats().count_error(text);
     }
 
     /// Why writes are refused at present, if they are.

@@ -7,8 +7,10 @@
 //! and the connection waits for the reply, while the worker goes on with others.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use commands::{Command, CommandError, CommandResult, Flags, Run};
+use commands::{Command, CommandError, CommandResult, Flags, HostCommand, Run};
 use config::CrossShard;
 use keyspace::baton::Guard;
 use keyspace::inbox::Inbox;
@@ -20,6 +22,8 @@ use super::environment::Handler;
 use super::posted::{Posted, Reply};
 use super::route::ShardSet;
 use super::Worker;
+use crate::command_stats::{Tally, TIMED_EVERY};
+use crate::coordinator::Request;
 use crate::session::{transaction, Host};
 
 /// Requests parsed ahead of running.
@@ -64,6 +68,10 @@ impl Worker {
     pub(super) fn process(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, usize) {
         let mut done = 0;
         let mut wanted = 0;
+        if c.record.killed.load(Relaxed) {
+            c.closing = true;
+            c.out.clear();
+        }
         while !c.waiting && !c.closing {
             let end = self.plan(c, &bytes[done..]);
             let (used, all) = self.run_plan(c, &bytes[done..]);
@@ -80,9 +88,9 @@ impl Worker {
                     break;
                 }
                 PlanEnd::Broken(error) => {
-                    self.count_error();
-                    c.reply()
-                        .error(format!("ERR Protocol error: {}", error.message()).as_bytes());
+                    let text = format!("ERR Protocol error: {}", error.message());
+                    self.count_error(text.as_bytes());
+                    c.reply().error(text.as_bytes());
                     c.closing = true;
                 }
             }
@@ -120,7 +128,10 @@ impl Worker {
                 Some(owned) => owned.argv(),
                 None => Argv::new(bytes, &self.spans[first_span..]),
             };
-            let command = commands::find(argv.arg(0));
+            let command = match &self.server.renames {
+                None => commands::find(argv.arg(0)),
+                Some(renames) => renames.find(argv.arg(0)),
+            };
             let key = command.and_then(|command| {
                 let index = command.single_key()?;
                 let bytes = argv.get(index)?;
@@ -148,6 +159,9 @@ impl Worker {
         let spans = std::mem::take(&mut self.spans);
         let mut held: Option<Held> = None;
         let (mut used, mut ran, mut last) = (0, 0, None);
+        let stats = self.stats();
+        self.batches = self.batches.wrapping_add(1);
+        let mut tally = Tally::new(self.batches.is_multiple_of(TIMED_EVERY));
         // Shards whose keys in this batch were prefetched; those beyond 64 go without.
         let mut prefetched = 0u64;
         let open = !self.server.is_loading() && self.refusal_of_writes().is_none();
@@ -169,6 +183,7 @@ impl Worker {
                         self.release(held.take());
                         held = self.take_baton(shard);
                         let Some((_, guard)) = &held else {
+                            tally.count(command, stats);
                             self.post(c, command, argv, shard);
                             used = item.end as usize;
                             ran = index + 1;
@@ -180,6 +195,7 @@ impl Worker {
                             prefetch(guard, c, &plan[index..], shard);
                         }
                     }
+                    tally.count(command, stats);
                     let (_, guard) = held.as_mut().expect("taken above");
                     self.run_on_shard(c, command, argv, hash, guard);
                     last = Some(command);
@@ -187,7 +203,9 @@ impl Worker {
                 _ if argv.is_empty() => {}
                 _ => {
                     self.release(held.take());
+                    tally.flush(stats);
                     last = self.run_any(c, item.command, argv).or(last);
+                    tally.forget_time();
                 }
             }
             used = item.end as usize;
@@ -196,10 +214,11 @@ impl Worker {
                 break;
             }
         }
+        tally.flush(stats);
         self.release(held);
         let all = ran == plan.len();
         c.commands += ran as u64;
-        self.stats().commands_processed.add(ran as u64);
+        stats.commands_processed.add(ran as u64);
         c.update_record(last);
         (self.plan, self.spans) = (plan, spans);
         (used, all)
@@ -225,7 +244,8 @@ impl Worker {
         let (result, durable) =
             self.run_handler(handler, command, argv, Some(key), caller, guard, &mut c.out);
         if let Err(error) = result {
-            self.count_error();
+            self.stats().of(command).failed.add(1);
+            self.count_error(error.text().as_bytes());
             c.reply().error(error.text().as_bytes());
         }
         if let Some(lsn) = durable {
@@ -281,30 +301,35 @@ impl Worker {
         argv: Argv<'_>,
     ) -> Option<&'static Command> {
         let start = c.out.len();
-        let skipped = c.reply_mode;
-        let (command, result) = match resolve(command, argv) {
-            Ok(command) => (Some(command), self.admit_and_run(c, command, argv)),
-            Err(error) => {
+        if c.reply_mode == ReplyMode::SkipNext {
+            c.reply_mode = ReplyMode::SkipThis;
+        }
+        let resolved = resolve(command, argv);
+        let result = match &resolved {
+            Ok(command) => self.admit_and_run(c, command, argv),
+            Err((command, error)) => {
                 if let Some(transaction) = &mut c.transaction {
                     transaction.abort();
                 }
-                (None, Err(error))
+                if let Some(command) = command {
+                    self.stats().of(command).rejected.add(1);
+                }
+                Err(error.clone())
             }
         };
         if let Err(error) = result {
             c.out.truncate(start);
-            self.count_error();
+            self.count_error(error.text().as_bytes());
             c.reply().error(error.text().as_bytes());
         }
-        if skipped != ReplyMode::On {
-            if c.reply_mode != ReplyMode::On || skipped == ReplyMode::SkipNext {
-                c.out.truncate(start);
-            }
-            if skipped == ReplyMode::SkipNext && c.reply_mode == ReplyMode::SkipNext {
-                c.reply_mode = ReplyMode::On;
-            }
+        if matches!(c.reply_mode, ReplyMode::Off | ReplyMode::SkipThis) {
+            c.out.truncate(start);
+            c.drops_reply = c.waiting;
         }
-        command
+        if c.reply_mode == ReplyMode::SkipThis {
+            c.reply_mode = ReplyMode::On;
+        }
+        resolved.ok()
     }
 
     fn admit_and_run(
@@ -314,6 +339,9 @@ impl Worker {
         argv: Argv<'_>,
     ) -> CommandResult {
         let admitted = self.admit(c, command);
+        if admitted.is_err() {
+            self.stats().of(command).rejected.add(1);
+        }
         if let Some(transaction) = c
             .transaction
             .as_mut()
@@ -323,21 +351,35 @@ impl Worker {
                 transaction.abort();
                 return Err(error);
             }
-            if command.flags.contains(Flags::NO_MULTI) {
-                transaction.abort();
-                return Err(NOT_IN_MULTI);
-            }
             transaction.queue(command, argv);
             c.reply().simple("QUEUED");
             return Ok(());
         }
         admitted?;
-        self.run_admitted(c, command, argv)
+        let began = Instant::now();
+        let result = self.run_admitted(c, command, argv);
+        let stat = self.stats().of(command);
+        stat.calls.add(1);
+        stat.nanos.add(began.elapsed().as_nanos() as u64);
+        if result.is_err() {
+            stat.failed.add(1);
+        }
+        result
     }
 
+    /// The checks before a command runs or is queued, in Redis's order.
     fn admit(&self, c: &Connection, command: &'static Command) -> CommandResult {
-        if !c.authenticated && !command.flags.contains(Flags::NO_AUTH) {
+        if matches!(command.run, Run::Host(HostCommand::Debug)) {
+            self.admit_debug(c)?;
+        }
+        if !c.authenticated
+            && self.config.requirepass.is_some()
+            && !command.flags.contains(Flags::NO_AUTH)
+        {
             return Err(NO_AUTH);
+        }
+        if c.transaction.is_some() && command.flags.contains(Flags::NO_MULTI) {
+            return Err(NOT_IN_MULTI);
         }
         if self.server.is_loading() && !command.flags.contains(Flags::LOADING) {
             return Err(LOADING);
@@ -370,7 +412,10 @@ impl Worker {
         let mut shards = ShardSet::new(server.slots);
         match command.run {
             Run::Keys(_) => shards.add_keys(command, argv),
-            Run::Cursor(_) => shards.add(cursor_shard(argv, server.slots.shards())),
+            Run::Cursor(_) => {
+                let first = commands::cursor_shard(argv, server.slots.shards());
+                (first.0..server.slots.shards()).for_each(|index| shards.add(ShardIndex(index)));
+            }
             _ => shards.add_all(),
         }
         let mut indexes = shards.iter();
@@ -392,7 +437,16 @@ impl Worker {
         }
         drop(view);
         self.release_batons(c, guards);
+        self.after_call(command, &result);
         result
+    }
+
+    /// What follows from a command besides its effects on keys.
+    pub(crate) fn after_call(&self, command: &'static Command, result: &CommandResult) {
+        if command.name == "flushall" && result.is_ok() {
+            // Without its receiver the server is about to end.
+            let _ = self.server.coordinator.send(Request::Flushed);
+        }
     }
 
     /// A command whose keys all lie in one shard, off the fast path.
@@ -600,32 +654,23 @@ fn prefetch(shard: &Shard, c: &Connection, plan: &[Planned], index: ShardIndex) 
     hashes().for_each(|hash| db.prefetch_entry(hash));
 }
 
-/// The shard that a SCAN cursor names; see `commands`' SCAN. A cursor that is no number is
-/// refused by the command itself, wherever it runs.
-fn cursor_shard(argv: Argv<'_>, shards: u16) -> ShardIndex {
-    let cursor = argv
-        .get(1)
-        .and_then(|arg| std::str::from_utf8(arg).ok()?.parse::<u64>().ok())
-        .unwrap_or(0);
-    ShardIndex((cursor % u64::from(shards)) as u16)
-}
-
 /// The command, or the subcommand of a container, with a well-formed number of arguments.
+/// With the error comes the command that is refused, if there is one.
 fn resolve(
     command: Option<&'static Command>,
     argv: Argv<'_>,
-) -> Result<&'static Command, CommandError> {
+) -> Result<&'static Command, (Option<&'static Command>, CommandError)> {
     let Some(mut command) = command else {
-        return Err(unknown_command(argv));
+        return Err((None, unknown_command(argv)));
     };
-    if matches!(command.run, Run::Container) {
+    if !command.subcommands.is_empty() {
         if let Some(name) = argv.get(1) {
             command = commands::find_subcommand(command, name)
-                .ok_or_else(|| unknown_subcommand(command, name))?;
+                .ok_or_else(|| (None, unknown_subcommand(command, name)))?;
         }
     }
     if !command.accepts_arity(argv.len()) || matches!(command.run, Run::Container) {
-        return Err(CommandError::wrong_arity(command.name));
+        return Err((Some(command), CommandError::wrong_arity(command.name)));
     }
     Ok(command)
 }

@@ -73,14 +73,7 @@ impl Worker {
                         worker.mark_dirty(c);
                     });
                 }
-                Message::Listen(listeners) => {
-                    reactor.stop_listening();
-                    for (listener, tag) in listeners {
-                        if let Err(error) = reactor.listen(listener, tag) {
-                            log!(Warning, "Cannot listen: {error}");
-                        }
-                    }
-                }
+                Message::SetConfig(change) => self.set_config(reactor, &change),
                 Message::Stop => self.stopping = true,
             }
         }
@@ -144,8 +137,11 @@ impl Worker {
             flags: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             watches: AtomicUsize::new(0),
+            multi_bytes: AtomicUsize::new(0),
             input_bytes: AtomicUsize::new(0),
+            input_free_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            output_capacity_bytes: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
             net_input_bytes: AtomicU64::new(0),
             net_output_bytes: AtomicU64::new(0),
@@ -180,10 +176,12 @@ impl Worker {
     /// A connection's posted command has been run: its reply goes out and the connection goes on.
     fn take_reply(&mut self, reactor: &mut Reactor, reply: Reply) {
         if reply.is_error {
-            self.count_error();
+            self.count_error(reply.bytes.strip_prefix(b"-").unwrap_or_default());
         }
         self.with_connection(reply.conn, |worker, c| {
-            c.out.extend_from_slice(&reply.bytes);
+            if !std::mem::take(&mut c.drops_reply) {
+                c.out.extend_from_slice(&reply.bytes);
+            }
             c.waiting = false;
             if let Some((shard, lsn)) = reply.durable {
                 c.wait_durable(shard, lsn);
@@ -274,6 +272,7 @@ impl Worker {
             let buf = std::mem::take(&mut c.out);
             c.sending_bytes = buf.len();
             c.net_output_bytes += buf.len() as u64;
+            self.stats().writes.add(1);
             self.stats().net_output_bytes.add(buf.len() as u64);
             if let Some(buf) = reactor.send(c.id, buf) {
                 c.sending_bytes = 0;
@@ -384,6 +383,7 @@ impl Handler for Worker {
     fn received(&mut self, reactor: &mut Reactor, conn: ConnId, data: &[u8]) {
         self.read_clock();
         self.stats().net_input_bytes.add(data.len() as u64);
+        self.stats().reads.add(1);
         self.with_connection(conn, |worker, c| {
             c.active_at = worker.now;
             c.net_input_bytes += data.len() as u64;
@@ -406,6 +406,7 @@ impl Handler for Worker {
     fn received_into(&mut self, reactor: &mut Reactor, conn: ConnId, buf: Vec<u8>) {
         self.read_clock();
         self.stats().net_input_bytes.add(buf.len() as u64);
+        self.stats().reads.add(1);
         self.with_connection(conn, |worker, c| {
             c.active_at = worker.now;
             c.receiving_large = false;

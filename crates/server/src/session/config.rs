@@ -1,0 +1,315 @@
+//! CONFIG. A change is made on a copy, put into effect, and published; if any part of it cannot
+//! be put into effect, all stays as it was.
+//!
+//! What the server listens on belongs to the accepting worker's event loop, so a change of it
+//! travels there whole and is made there.
+
+use std::path::Path;
+
+use commands::{errors, CommandError, CommandResult};
+use config::{Config, Origin, SetError};
+use nix::sys::socket::{shutdown, Shutdown};
+use reactor::{Listener, Reactor};
+use resp::Argv;
+
+use super::Host;
+use crate::clients::ClientRecord;
+use crate::coordinator::Request;
+use crate::load::ReplyTo;
+use crate::stats::Totals;
+use crate::worker::connection::Connection;
+use crate::worker::mailbox::Message;
+use crate::worker::{Worker, ACCEPTING_WORKER};
+use crate::{log, logger, startup};
+
+/// Directives whose change needs the accepting worker.
+const LISTENING: &[&str] = &["bind", "port"];
+/// Tags of listeners.
+const TCP: u32 = 0;
+
+/// A CONFIG SET on its way to the accepting worker.
+pub struct ConfigChange {
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    origin: Origin,
+    reply_to: ReplyTo,
+}
+
+/// Whether a client is on this machine.
+pub(super) fn origin(record: &ClientRecord) -> Origin {
+    if record.is_unix || record.address.starts_with("127.") || record.address.starts_with("[::1]:")
+    {
+        Origin::Local
+    } else {
+        Origin::Remote
+    }
+}
+
+fn refused(error: &SetError) -> CommandError {
+    CommandError(error.to_string().into())
+}
+
+impl Worker {
+    pub(super) fn config_get(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        let patterns: Vec<&[u8]> = argv.from(2).iter().collect();
+        let found = self.config.get(&patterns);
+        let mut reply = c.reply();
+        reply.map(found.len());
+        for (name, value) in found {
+            reply.bulk(name.as_bytes());
+            reply.bulk(&value);
+        }
+        Ok(())
+    }
+
+    pub(super) fn config_resetstat(
+        &mut self,
+        c: &mut Connection,
+        situation: Host<'_, '_>,
+    ) -> CommandResult {
+        let server = self.server;
+        self.with_all_shards(c, situation, |_, _, view| {
+            for shard in view.shards_mut() {
+                shard.stats = Default::default();
+            }
+            Totals::reset(server);
+            server.stats.latest_fork_micros.set(0);
+        });
+        c.reply().ok();
+        Ok(())
+    }
+
+    pub(super) fn config_rewrite(&mut self, c: &mut Connection) -> CommandResult {
+        let Some(path) = &self.server.identity.config_file else {
+            return Err(CommandError::new(
+                "ERR The server is running without a config file",
+            ));
+        };
+        match rewrite(path, &self.server.config()) {
+            Ok(()) => {
+                log!(Notice, "CONFIG REWRITE executed with success.");
+                c.reply().ok();
+                Ok(())
+            }
+            Err(error) => {
+                log!(Warning, "CONFIG REWRITE failed: {error}");
+                let reason = reason(&error);
+                Err(CommandError(
+                    format!("ERR Rewriting config file: {reason}").into(),
+                ))
+            }
+        }
+    }
+
+    pub(super) fn config_set(
+        &mut self,
+        c: &mut Connection,
+        argv: Argv<'_>,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        if !argv.len().is_multiple_of(2) {
+            return Err(errors::SYNTAX);
+        }
+        let args: Vec<&[u8]> = argv.from(2).iter().collect();
+        let pairs: Vec<(&[u8], &[u8])> = args.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let listening = LISTENING.iter().find(|name| {
+            pairs
+                .iter()
+                .any(|(given, _)| given.eq_ignore_ascii_case(name.as_bytes()))
+        });
+        let origin = origin(&c.record);
+        match listening {
+            Some(name) if situation.in_transaction() => {
+                return Err(refused(&SetError::failed(
+                    name,
+                    "not possible inside a transaction",
+                )))
+            }
+            Some(_) => {
+                let change = ConfigChange {
+                    pairs: pairs
+                        .iter()
+                        .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                        .collect(),
+                    origin,
+                    reply_to: self.wait_for_reply(c),
+                };
+                self.server.workers[ACCEPTING_WORKER]
+                    .mailbox
+                    .post(Message::SetConfig(change));
+            }
+            None => {
+                let append_only = self
+                    .change_config(&pairs, origin, None)
+                    .map_err(|error| refused(&error))?;
+                match append_only {
+                    Some(on) if !situation.in_transaction() => {
+                        // The reply waits until the rewrite that this begins shows in INFO.
+                        let reply_to = self.wait_for_reply(c);
+                        self.request(Request::SetAppendOnly(on, Some(reply_to)));
+                    }
+                    Some(on) => {
+                        self.request(Request::SetAppendOnly(on, None));
+                        c.reply().ok();
+                    }
+                    None => c.reply().ok(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// On the accepting worker: makes a change that another worker's client asked for.
+    pub(crate) fn set_config(&mut self, reactor: &mut Reactor, change: &ConfigChange) {
+        let pairs: Vec<(&[u8], &[u8])> = change
+            .pairs
+            .iter()
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
+            .collect();
+        match self.change_config(&pairs, change.origin, Some(reactor)) {
+            Ok(Some(on)) => self.request(Request::SetAppendOnly(on, Some(change.reply_to))),
+            Ok(None) => change.reply_to.send(self.server, b"+OK\r\n"),
+            Err(error) => {
+                let reply = format!("-{error}\r\n");
+                change.reply_to.send(self.server, reply.as_bytes());
+            }
+        }
+    }
+
+    /// Changes the configuration in force. Returns what `appendonly` has become, if it changed.
+    fn change_config(
+        &mut self,
+        pairs: &[(&[u8], &[u8])],
+        origin: Origin,
+        reactor: Option<&mut Reactor>,
+    ) -> Result<Option<bool>, SetError> {
+        let server = self.server;
+        let _change = server
+            .config_change
+            .lock()
+            .expect("no holder of this lock panics");
+        let old = server.config();
+        let mut new = Config::clone(&old);
+        let changed = new.set(pairs, origin)?;
+        let has = |names: &[&str]| names.iter().any(|name| changed.contains(name));
+        if has(&["maxclients"]) {
+            startup::allow_clients(new.maxclients).map_err(|possible| {
+                SetError::failed("maxclients", format!("The operating system is not able to handle the specified number of clients, try with {possible}"))
+            })?;
+        }
+        if has(&["dir"]) {
+            enter(&mut new).map_err(|error| SetError::failed("dir", reason(&error)))?;
+        }
+        if has(LISTENING) {
+            let reactor = reactor.expect("such a change is made on the accepting worker");
+            if let Err(error) = self.relisten(reactor, &old, &new) {
+                log!(Warning, "{error}");
+                // Where the process was a moment ago, it can be again.
+                let _ = std::env::set_current_dir(&old.dir);
+                return Err(if has(&["port"]) {
+                    SetError::failed("port", "Unable to listen on this port. Check server logs.")
+                } else {
+                    SetError::failed("bind", "Failed to bind to specified addresses.")
+                });
+            }
+        }
+        if has(&["loglevel"]) {
+            logger::set_level(new.loglevel);
+        }
+        if has(&["appendfsync", "aof-timestamp-enabled"]) {
+            server.aof.configure(&new);
+        }
+        server.snapshot.refresh(&new, &server.aof);
+        let append_only = has(&["appendonly"]).then_some(new.appendonly);
+        server.publish_config(new);
+        self.config_changed();
+        Ok(append_only)
+    }
+
+    /// Listens on what `new` says instead of what `old` said. On an error nothing has changed.
+    fn relisten(
+        &mut self,
+        reactor: &mut Reactor,
+        old: &Config,
+        new: &Config,
+    ) -> Result<(), String> {
+        let now = std::time::Duration::ZERO;
+        // Another port can be tried while the old one is still listened on. Addresses of the
+        // same port may overlap (`*` and 127.0.0.1), so there the old ones are let go first.
+        let bound = if new.port == old.port {
+            for (listener, _) in self.listening.iter().filter(|(_, tag)| *tag == TCP) {
+                if let Some(fd) = listener.raw_fd() {
+                    // A socket that is shut down no longer keeps its address.
+                    let _ = shutdown(fd, Shutdown::Both);
+                }
+            }
+            startup::tcp_listeners(new, now)
+        } else {
+            match startup::tcp_listeners(new, now) {
+                Ok(bound) => Ok(bound),
+                Err(error) => return Err(error),
+            }
+        };
+        let (bound, result) = match bound {
+            Ok(bound) => (bound, Ok(())),
+            Err(error) => {
+                let restored = startup::tcp_listeners(old, now).unwrap_or_else(|error| {
+                    log!(Warning, "{error}");
+                    Vec::new()
+                });
+                (restored, Err(error))
+            }
+        };
+        reactor.stop_listening();
+        let kept = std::mem::take(&mut self.listening);
+        let others = kept.into_iter().filter(|(_, tag)| *tag != TCP);
+        let all: Vec<(Listener, u32)> = others.chain(bound).collect();
+        for (listener, tag) in all {
+            if let Err(error) = self.listen(reactor, listener, tag) {
+                log!(Warning, "Cannot listen: {error}");
+            }
+        }
+        result
+    }
+
+    /// Listens, and keeps a handle for a later change.
+    pub(crate) fn listen(
+        &mut self,
+        reactor: &mut Reactor,
+        listener: Listener,
+        tag: u32,
+    ) -> std::io::Result<()> {
+        let handle = listener.try_clone()?;
+        reactor.listen(listener, tag)?;
+        self.listening.push((handle, tag));
+        Ok(())
+    }
+}
+
+/// Makes `dir` the process's directory, and absolute.
+fn enter(config: &mut Config) -> std::io::Result<()> {
+    std::env::set_current_dir(&config.dir)?;
+    config.dir = std::env::current_dir()?;
+    Ok(())
+}
+
+/// Replaces the config file by one brought in line with `config`, whole or not at all.
+fn rewrite(path: &Path, config: &Config) -> std::io::Result<()> {
+    use persistence::storage::{replace_small, OsStorage};
+    let existing = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let text = config::rewrite(&existing, config);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    replace_small(&OsStorage, dir, name, &text)
+}
+
+/// What the operating system says of an error, without its number.
+fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

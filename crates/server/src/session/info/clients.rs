@@ -1,0 +1,54 @@
+//! `# Clients`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{put, Facts, Section};
+
+pub const SECTION: Section = Section {
+    name: "clients",
+    title: "Clients",
+    is_default: true,
+    needs_shards: true,
+    write,
+};
+
+fn write(facts: &Facts, out: &mut String) {
+    put(
+        facts,
+        out,
+        &[
+            ("connected_clients", |f| f.server.clients.len().to_string()),
+            ("cluster_connections", |_| "0".into()),
+            ("maxclients", |f| f.config.maxclients.to_string()),
+            ("client_recent_max_input_buffer", |f| {
+                max(f, |record| &record.input_bytes)
+            }),
+            ("client_recent_max_output_buffer", |f| {
+                max(f, |record| &record.output_bytes)
+            }),
+            ("blocked_clients", |_| "0".into()),
+            ("tracking_clients", |_| "0".into()),
+            ("pubsub_clients", |_| "0".into()),
+            ("watching_clients", |f| {
+                let all = f.server.clients.all();
+                let watching = all.iter().filter(|r| r.watches.load(Relaxed) > 0);
+                watching.count().to_string()
+            }),
+            ("clients_in_timeout_table", |_| "0".into()),
+            ("total_watched_keys", |f| {
+                f.sum(|shard| shard.watched_keys as u64).to_string()
+            }),
+            ("total_blocking_keys", |_| "0".into()),
+            ("total_blocking_keys_on_nokey", |_| "0".into()),
+        ],
+    );
+}
+
+fn max(
+    facts: &Facts,
+    bytes: fn(&crate::clients::ClientRecord) -> &std::sync::atomic::AtomicUsize,
+) -> String {
+    let all = facts.server.clients.all();
+    let max = all.iter().map(|record| bytes(record).load(Relaxed)).max();
+    max.unwrap_or(0).to_string()
+}

@@ -1,0 +1,107 @@
+//! `# Stats`.
+
+use super::{put, Field, Section};
+
+pub const SECTION: Section = Section {
+    name: "stats",
+    title: "Stats",
+    is_default: true,
+    needs_shards: true,
+    write: |facts, out| put(facts, out, FIELDS),
+};
+
+const FIELDS: &[Field] = &[
+    ("total_connections_received", |f| {
+        f.totals.connections_received.to_string()
+    }),
+    ("total_commands_processed", |f| {
+        f.totals.commands_processed.to_string()
+    }),
+    ("instantaneous_ops_per_sec", |f| {
+        f.server.stats.instantaneous_ops.get().to_string()
+    }),
+    ("total_net_input_bytes", |f| {
+        f.totals.net_input_bytes.to_string()
+    }),
+    ("total_net_output_bytes", |f| {
+        f.totals.net_output_bytes.to_string()
+    }),
+    ("total_net_repl_input_bytes", |_| "0".into()),
+    ("total_net_repl_output_bytes", |_| "0".into()),
+    ("instantaneous_input_kbps", |f| {
+        kilobytes(f.server.stats.instantaneous_input_bytes.get())
+    }),
+    ("instantaneous_output_kbps", |f| {
+        kilobytes(f.server.stats.instantaneous_output_bytes.get())
+    }),
+    ("instantaneous_input_repl_kbps", |_| kilobytes(0)),
+    ("instantaneous_output_repl_kbps", |_| kilobytes(0)),
+    ("rejected_connections", |f| {
+        f.totals.connections_rejected.to_string()
+    }),
+    ("sync_full", |_| "0".into()),
+    ("sync_partial_ok", |_| "0".into()),
+    ("sync_partial_err", |_| "0".into()),
+    ("expired_subkeys", |_| "0".into()),
+    ("expired_keys", |f| f.sum(|shard| shard.expired).to_string()),
+    ("expired_time_cap_reached_count", |f| {
+        f.totals.expired_time_cap_reached.to_string()
+    }),
+    ("expire_cycle_cpu_milliseconds", |f| {
+        (f.totals.expire_cycle_micros / 1000).to_string()
+    }),
+    ("evicted_keys", |_| "0".into()),
+    ("evicted_clients", |_| "0".into()),
+    ("evicted_scripts", |_| "0".into()),
+    ("total_eviction_exceeded_time", |_| "0".into()),
+    ("current_eviction_exceeded_time", |_| "0".into()),
+    ("keyspace_hits", |f| f.sum(|shard| shard.hits).to_string()),
+    ("keyspace_misses", |f| {
+        f.sum(|shard| shard.misses).to_string()
+    }),
+    ("pubsub_channels", |_| "0".into()),
+    ("pubsub_patterns", |_| "0".into()),
+    ("pubsubshard_channels", |_| "0".into()),
+    ("latest_fork_usec", |f| {
+        f.server.stats.latest_fork_micros.get().to_string()
+    }),
+    ("total_forks", |f| f.totals.total_forks.to_string()),
+    ("migrate_cached_sockets", |_| "0".into()),
+    ("slave_expires_tracked_keys", |_| "0".into()),
+    ("active_defrag_hits", |_| "0".into()),
+    ("active_defrag_misses", |_| "0".into()),
+    ("active_defrag_key_hits", |_| "0".into()),
+    ("active_defrag_key_misses", |_| "0".into()),
+    ("total_active_defrag_time", |_| "0".into()),
+    ("current_active_defrag_time", |_| "0".into()),
+    ("tracking_total_keys", |_| "0".into()),
+    ("tracking_total_items", |_| "0".into()),
+    ("tracking_total_prefixes", |_| "0".into()),
+    ("unexpected_error_replies", |f| {
+        f.totals.unexpected_error_replies.to_string()
+    }),
+    ("total_error_replies", |f| {
+        f.totals.error_replies.to_string()
+    }),
+    ("dump_payload_sanitizations", |_| "0".into()),
+    ("total_reads_processed", |f| f.totals.reads.to_string()),
+    ("total_writes_processed", |f| f.totals.writes.to_string()),
+    ("io_threaded_reads_processed", |_| "0".into()),
+    ("io_threaded_writes_processed", |_| "0".into()),
+    ("client_query_buffer_limit_disconnections", |f| {
+        f.totals.query_buffer_limit_disconnections.to_string()
+    }),
+    ("client_output_buffer_limit_disconnections", |f| {
+        f.totals.output_buffer_limit_disconnections.to_string()
+    }),
+    ("eventloop_cycles", |f| f.totals.turns.to_string()),
+    ("commands_posted", |f| f.totals.commands_posted.to_string()),
+    ("acl_access_denied_auth", |_| "0".into()),
+    ("acl_access_denied_cmd", |_| "0".into()),
+    ("acl_access_denied_key", |_| "0".into()),
+    ("acl_access_denied_channel", |_| "0".into()),
+];
+
+fn kilobytes(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / 1024.0)
+}

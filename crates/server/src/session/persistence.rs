@@ -1,0 +1,145 @@
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE and SHUTDOWN. The coordinator does the work; which child
+//! may start is settled here, under the lock of the plans, so that the replies are true.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::MutexGuard;
+
+use commands::{args, errors, CommandError, CommandResult};
+use resp::Argv;
+
+use super::Host;
+use crate::coordinator::{Request, SaveOnShutdown};
+use crate::snapshot::{ChildKind, Plans};
+use crate::worker::connection::Connection;
+use crate::worker::Worker;
+
+const SAVE_IN_PROGRESS: CommandError = CommandError::new("ERR Background save already in progress");
+const OTHER_CHILD: CommandError = CommandError::new(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. \
+     Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+);
+const REWRITE_IN_PROGRESS: CommandError =
+    CommandError::new("ERR Background append only file rewriting already in progress");
+const NO_SHUTDOWN: CommandError = CommandError::new("ERR No shutdown in progress.");
+
+impl Worker {
+    fn plans(&self) -> MutexGuard<'static, Plans> {
+        self.server
+            .snapshot
+            .plans
+            .lock()
+            .expect("no holder of this lock panics")
+    }
+
+    /// Posts a request to the coordinator.
+    pub(super) fn request(&self, request: Request) {
+        // Without its receiver the process is about to end.
+        let _ = self.server.coordinator.send(request);
+    }
+
+    pub(super) fn save(&mut self, c: &mut Connection) -> CommandResult {
+        if self.plans().child == Some(ChildKind::Snapshot) {
+            return Err(SAVE_IN_PROGRESS);
+        }
+        let reply_to = self.wait_for_reply(c);
+        self.request(Request::Save(reply_to));
+        Ok(())
+    }
+
+    pub(super) fn bgsave(
+        &mut self,
+        c: &mut Connection,
+        argv: Argv<'_>,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        let schedule = match (argv.len(), argv.get(1)) {
+            (1, _) => false,
+            (2, Some(word)) if args::is(word, "schedule") => true,
+            _ => return Err(errors::SYNTAX),
+        };
+        let mut plans = self.plans();
+        match plans.child {
+            Some(ChildKind::Snapshot) => return Err(SAVE_IN_PROGRESS),
+            // Children are forked between transactions only.
+            _ if situation.in_transaction() => plans.snapshot_scheduled = true,
+            Some(ChildKind::Rewrite) if schedule => plans.snapshot_scheduled = true,
+            Some(ChildKind::Rewrite) => return Err(OTHER_CHILD),
+            None => {
+                plans.child = Some(ChildKind::Snapshot);
+                drop(plans);
+                self.request(Request::StartChild(ChildKind::Snapshot));
+                c.reply().simple("Background saving started");
+                return Ok(());
+            }
+        }
+        c.reply().simple("Background saving scheduled");
+        Ok(())
+    }
+
+    pub(super) fn bgrewriteaof(
+        &mut self,
+        c: &mut Connection,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        let mut plans = self.plans();
+        match plans.child {
+            Some(ChildKind::Rewrite) => return Err(REWRITE_IN_PROGRESS),
+            None if !situation.in_transaction() => {
+                plans.child = Some(ChildKind::Rewrite);
+                drop(plans);
+                self.request(Request::StartChild(ChildKind::Rewrite));
+                c.reply()
+                    .simple("Background append only file rewriting started");
+            }
+            _ => {
+                plans.rewrite_scheduled = true;
+                c.reply()
+                    .simple("Background append only file rewriting scheduled");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lastsave(&mut self, c: &mut Connection) -> CommandResult {
+        c.reply()
+            .integer(self.server.last_save_seconds.load(Relaxed));
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        let (mut save, mut nosave, mut now, mut force, mut abort) =
+            (false, false, false, false, false);
+        for word in argv.from(1).iter() {
+            let option = [
+                ("save", &mut save),
+                ("nosave", &mut nosave),
+                ("now", &mut now),
+                ("force", &mut force),
+                ("abort", &mut abort),
+            ]
+            .into_iter()
+            .find(|(name, _)| args::is(word, name));
+            *option.ok_or(errors::SYNTAX)?.1 = true;
+        }
+        if (save && nosave) || (abort && (save || nosave || now || force)) {
+            return Err(errors::SYNTAX);
+        }
+        if abort {
+            // Nothing here delays a shutdown, so there is never one to take back.
+            return Err(NO_SHUTDOWN);
+        }
+        let save = match (save, nosave) {
+            (true, _) => SaveOnShutdown::Always,
+            (_, true) => SaveOnShutdown::Never,
+            _ => SaveOnShutdown::Default,
+        };
+        let reply_to = Some(self.wait_for_reply(c));
+        self.request(Request::Shutdown {
+            save,
+            now,
+            force,
+            reply_to,
+        });
+        Ok(())
+    }
+}
