@@ -244,7 +244,7 @@ impl Worker {
         let idle = seconds.wrapping_sub(clock) & 0x00ff_ffff;
         let mut line = format!(
             "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
-            entry.key(),
+            entry.key().as_ptr(),
             entry.encoding_name(),
             serialized_len(self, entry)
         );

@@ -24,6 +24,7 @@ use super::route::ShardSet;
 use super::Worker;
 use crate::command_stats::{Tally, TIMED_EVERY};
 use crate::coordinator::Request;
+use crate::log;
 use crate::session::{transaction, Host};
 
 /// Requests parsed ahead of running.
@@ -307,14 +308,18 @@ impl Worker {
         let resolved = resolve(command, argv);
         let result = match &resolved {
             Ok(command) => self.admit_and_run(c, command, argv),
+            Err((None, _)) if is_http(argv) => {
+                self.refuse_http(c);
+                return None;
+            }
             Err((command, error)) => {
                 if let Some(transaction) = &mut c.transaction {
                     transaction.abort();
                 }
-                if let Some(command) = command {
-                    self.stats().of(command).rejected.add(1);
+                match command {
+                    Some(command) => Err(self.rejected(c, command, error.clone())),
+                    None => Err(error.clone()),
                 }
-                Err(error.clone())
             }
         };
         if let Err(error) = result {
@@ -338,10 +343,9 @@ impl Worker {
         command: &'static Command,
         argv: Argv<'_>,
     ) -> CommandResult {
-        let admitted = self.admit(c, command);
-        if admitted.is_err() {
-            self.stats().of(command).rejected.add(1);
-        }
+        let admitted = self
+            .admit(c, command)
+            .map_err(|error| self.rejected(c, command, error));
         if let Some(transaction) = c
             .transaction
             .as_mut()
@@ -365,6 +369,33 @@ impl Worker {
             stat.failed.add(1);
         }
         result
+    }
+
+    /// Counts a command that is refused before it runs. An EXEC that is refused ends its
+    /// transaction.
+    fn rejected(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        error: CommandError,
+    ) -> CommandError {
+        self.stats().of(command).rejected.add(1);
+        if !matches!(command.run, Run::Host(HostCommand::Exec)) {
+            return error;
+        }
+        c.transaction = None;
+        self.forget_watches(c);
+        let reason = error.text();
+        let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
+        CommandError(format!("EXECABORT Transaction discarded because of: {reason}").into())
+    }
+
+    /// Closes the connection of what talks HTTP: a web page's script may be behind it.
+    #[cold]
+    fn refuse_http(&self, c: &mut Connection) {
+        log!(Warning, "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your server. Connection from {} aborted.", c.record.address);
+        c.closing = true;
+        c.out.clear();
     }
 
     /// The checks before a command runs or is queued, in Redis's order.
@@ -675,25 +706,32 @@ fn resolve(
     Ok(command)
 }
 
+/// A request's first line or header, in HTTP.
+fn is_http(argv: Argv<'_>) -> bool {
+    [b"host:".as_slice(), b"post"]
+        .iter()
+        .any(|word| argv.arg(0).eq_ignore_ascii_case(word))
+}
+
 fn unknown_command(argv: Argv<'_>) -> CommandError {
     /// Redis shows so many bytes of the name, and about as many of the arguments.
     const SHOWN_BYTES: usize = 128;
-    let shown =
-        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+    // And only what is in front of a zero byte.
+    let visible = |bytes: &[u8], room: usize| {
+        let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(room)]).into_owned()
+    };
     let mut args = String::new();
     for arg in argv.from(1).iter() {
         if args.len() >= SHOWN_BYTES {
             break;
         }
         let room = SHOWN_BYTES - args.len();
-        args.push_str(&format!(
-            "'{}' ",
-            String::from_utf8_lossy(&arg[..arg.len().min(room)])
-        ));
+        args.push_str(&format!("'{}' ", visible(arg, room)));
     }
     CommandError(Cow::Owned(format!(
         "ERR unknown command '{}', with args beginning with: {args}",
-        shown(argv.arg(0))
+        visible(argv.arg(0), SHOWN_BYTES)
     )))
 }
 
