@@ -2,15 +2,11 @@
 
 use std::cell::RefCell;
 
-use commands::{Codec, CommandError, RestoredValue};
+use commands::{errors, Codec, CommandError, RestoredValue};
 use datatypes::Limits;
 use keyspace::{NewValue, ValueRef};
 use persistence::rdb::dump::{dump_value, load_dump, DumpError};
 use persistence::rdb::encode::Encoder;
-
-const BAD_PAYLOAD: CommandError =
-    CommandError::new("ERR DUMP payload version or checksum are wrong");
-const BAD_VALUE: CommandError = CommandError::new("ERR Bad data format");
 
 /// Values as DUMP and RESTORE have them: RDB with a version and a checksum behind.
 pub struct RdbCodec;
@@ -35,8 +31,8 @@ impl Codec for RdbCodec {
                 Ok(RestoredValue::String(bytes.to_vec()))
             }
             Ok(NewValue::Int(n)) => Ok(RestoredValue::String(n.to_string().into_bytes())),
-            Err(DumpError::VersionOrChecksum) => Err(BAD_PAYLOAD),
-            Err(DumpError::Value(_)) => Err(BAD_VALUE),
+            Err(DumpError::VersionOrChecksum) => Err(errors::BAD_PAYLOAD),
+            Err(DumpError::Value(_)) => Err(errors::BAD_DATA_FORMAT),
         }
     }
 }

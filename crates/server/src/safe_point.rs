@@ -9,15 +9,9 @@ use crate::shared::Server;
 pub struct SafePoint {
     wanted: AtomicBool,
     workers: usize,
-    state: Mutex<State>,
+    /// How many workers stand still.
+    stopped: Mutex<usize>,
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    stopped: usize,
-    /// Workers that have ended; they count as stopped for good.
-    ended: usize,
 }
 
 /// While it lives, every worker stands still.
@@ -30,7 +24,7 @@ impl SafePoint {
         SafePoint {
             wanted: AtomicBool::new(false),
             workers,
-            state: Mutex::default(),
+            stopped: Mutex::default(),
             changed: Condvar::new(),
         }
     }
@@ -42,11 +36,11 @@ impl SafePoint {
             .workers
             .iter()
             .for_each(|worker| worker.mailbox.wake());
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        while state.stopped + state.ended < self.workers {
-            state = self
+        let mut stopped = self.stopped.lock().expect("no holder of this lock panics");
+        while *stopped < self.workers {
+            stopped = self
                 .changed
-                .wait(state)
+                .wait(stopped)
                 .expect("no holder of this lock panics");
         }
         Stopped { safe_point: self }
@@ -62,37 +56,28 @@ impl SafePoint {
 
     #[cold]
     fn wait(&self) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.stopped += 1;
+        let mut stopped = self.stopped.lock().expect("no holder of this lock panics");
+        *stopped += 1;
         self.changed.notify_all();
         while self.wanted.load(SeqCst) {
-            state = self
+            stopped = self
                 .changed
-                .wait(state)
+                .wait(stopped)
                 .expect("no holder of this lock panics");
         }
-        state.stopped -= 1;
-    }
-
-    /// Called by a worker that ends.
-    pub fn leave(&self) {
-        self.state
-            .lock()
-            .expect("no holder of this lock panics")
-            .ended += 1;
-        self.changed.notify_all();
+        *stopped -= 1;
     }
 }
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
-        let state = self
+        let stopped = self
             .safe_point
-            .state
+            .stopped
             .lock()
             .expect("no holder of this lock panics");
         self.safe_point.wanted.store(false, SeqCst);
-        drop(state);
+        drop(stopped);
         self.safe_point.changed.notify_all();
     }
 }

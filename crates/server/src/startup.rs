@@ -368,7 +368,11 @@ fn workers(
 fn sync_service(server: &'static Server) -> Result<SyncService, String> {
     let backend = match server.config().storage_backend {
         StorageBackend::Auto | StorageBackend::Threads => SyncBackend::Threads,
-        StorageBackend::Glommio => SyncBackend::Glommio,
+        StorageBackend::Glommio => {
+            persistence::storage::sync_glommio::probe()
+                .map_err(|reason| format!("storage-backend glommio cannot be used: {reason}"))?;
+            SyncBackend::Glommio
+        }
     };
     let on_durable = Box::new(|_| {
         if server.aof.fsyncs_always() {

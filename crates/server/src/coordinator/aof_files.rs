@@ -16,6 +16,9 @@ use super::Coordinator;
 use crate::aof::Aof;
 use crate::{clock, log};
 
+/// How long a slow disk is waited for.
+const FSYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 #[derive(Default)]
 pub struct AofFiles {
     dir: PathBuf,
@@ -206,12 +209,7 @@ impl Coordinator {
             return Ok(());
         }
         if server.aof.is_on() {
-            for shard in server.shard_indexes() {
-                server.aof.write_all(server, shard);
-            }
-            if server.aof.has_failed() {
-                return Err("the AOF cannot be written".into());
-            }
+            self.make_durable()?;
         }
         let before = self.aof_files.manifest.clone();
         let result = self.switch_generation();
@@ -220,6 +218,25 @@ impl Coordinator {
             return Err(error.to_string());
         }
         Ok(())
+    }
+
+    /// Writes all logs and waits until they are durable. A generation that is followed by another
+    /// must be whole after any crash: recovery cuts the newest only.
+    pub(super) fn make_durable(&self) -> Result<(), String> {
+        let server = self.server;
+        let Some(sync) = server.aof.sync() else {
+            return Ok(());
+        };
+        let shards = || server.shard_indexes();
+        shards().for_each(|shard| server.aof.write_all(server, shard));
+        if server.aof.has_failed() {
+            return Err("the AOF cannot be written".into());
+        }
+        shards().for_each(|shard| sync.request(shard, server.aof.written(shard)));
+        shards().try_for_each(|shard| {
+            sync.wait_durable(shard, server.aof.written(shard), FSYNC_PATIENCE)
+                .map_err(|error| format!("the AOF cannot be made durable: {error}"))
+        })
     }
 
     fn switch_generation(&mut self) -> Result<(), AofError> {
@@ -375,30 +392,22 @@ impl Coordinator {
         self.publish_size();
     }
 
-    /// Writes all logs and waits until they are durable. Then the manifest need not say which run
-    /// wrote them.
+    /// Makes the AOF durable before it is closed. Then the manifest need not say which run wrote it.
     pub(super) fn write_and_sync_aof(&mut self) {
-        /// How long a slow disk is waited for.
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-        let server = self.server;
-        let Some(sync) = server.aof.sync().filter(|_| server.aof.is_on()) else {
+        if !self.server.aof.is_on() {
             return;
-        };
-        let mut durable = true;
-        for shard in server.shard_indexes() {
-            server.aof.write_all(server, shard);
-            let written = server.aof.written(shard);
-            sync.request(shard, written);
-            if let Err(error) = sync.wait_durable(shard, written, PATIENCE) {
-                log!(Warning, "Cannot make the AOF durable: {error}");
-                durable = false;
-            }
         }
-        if durable && self.aof_files.stored && !server.aof.has_failed() {
-            self.aof_files.manifest.run = None;
-            if let Err(error) = self.aof_files.store(&self.storage) {
-                log!(Warning, "{error}");
+        let stored = self.make_durable().and_then(|()| {
+            if !self.aof_files.stored {
+                return Ok(());
             }
+            self.aof_files.manifest.run = None;
+            self.aof_files
+                .store(&self.storage)
+                .map_err(|error| error.to_string())
+        });
+        if let Err(error) = stored {
+            log!(Warning, "{error}");
         }
     }
 

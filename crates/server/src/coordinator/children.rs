@@ -111,7 +111,10 @@ impl Coordinator {
         let config = self.config();
         let progress = match server.snapshot.progress() {
             Ok(progress) => progress,
-            Err(error) => return Err(warn_failed("Cannot save", &error)),
+            Err(error) => {
+                warn_failed("Cannot save", &error);
+                return Err(());
+            }
         };
         let _stopped = server.safe_point.stop(server);
         let mut guards = self.take_all();
@@ -270,6 +273,11 @@ impl Coordinator {
             .progress()
             .map_err(|error| error.to_string())?;
         progress.reset();
+        if kind == ChildKind::Rewrite && server.aof.is_on() {
+            // The bulk of it now, while clients are served, so that what is left to be made durable
+            // with all workers standing still is little.
+            self.make_durable()?;
+        }
         let _freeing = server
             .free_gate
             .lock()

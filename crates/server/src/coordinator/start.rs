@@ -93,7 +93,7 @@ impl Coordinator {
         let keys = loaded.base.as_ref().map_or(0, |base| base.keys);
         let seconds = began.elapsed().as_secs_f64();
         log!(Notice, "DB loaded from append only file: {seconds:.3} seconds ({keys} keys of the base, {} commands)", loaded.commands);
-        self.aof_files.set_manifest(manifest);
+        self.aof_files.set_manifest(loaded.manifest);
         self.server
             .aof
             .continue_from(loaded.epoch_last, loaded.transaction_last);
@@ -178,6 +178,11 @@ impl Coordinator {
         let mut manifest = Manifest::default();
         let base = manifest.next_base(self.aof_files.prefix(), true);
         let path = self.aof_files.dir().join(&base.name);
+        // A start that did not get as far as the manifest left its link, which a copy would write
+        // through into the dump itself.
+        if self.storage.file_len(&path)?.is_some() {
+            self.storage.remove(&path)?;
+        }
         if std::fs::hard_link(dump, &path).is_err() {
             std::fs::copy(dump, &path)?;
             std::fs::File::open(&path)?.sync_all()?;

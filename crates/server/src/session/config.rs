@@ -235,29 +235,22 @@ impl Worker {
         let now = std::time::Duration::ZERO;
         // Another port can be tried while the old one is still listened on. Addresses of the
         // same port may overlap (`*` and 127.0.0.1), so there the old ones are let go first.
-        let bound = if new.port == old.port {
-            for (listener, _) in self.listening.iter().filter(|(_, tag)| *tag == TCP) {
-                if let Some(fd) = listener.raw_fd() {
-                    // A socket that is shut down no longer keeps its address.
-                    let _ = shutdown(fd, Shutdown::Both);
+        let (bound, result) = if new.port == old.port {
+            self.let_go_of_tcp();
+            match startup::tcp_listeners(new, now) {
+                Ok(bound) => (bound, Ok(())),
+                Err(error) => {
+                    let restored = startup::tcp_listeners(old, now).unwrap_or_else(|error| {
+                        log!(Warning, "{error}");
+                        Vec::new()
+                    });
+                    (restored, Err(error))
                 }
             }
-            startup::tcp_listeners(new, now)
         } else {
-            match startup::tcp_listeners(new, now) {
-                Ok(bound) => Ok(bound),
-                Err(error) => return Err(error),
-            }
-        };
-        let (bound, result) = match bound {
-            Ok(bound) => (bound, Ok(())),
-            Err(error) => {
-                let restored = startup::tcp_listeners(old, now).unwrap_or_else(|error| {
-                    log!(Warning, "{error}");
-                    Vec::new()
-                });
-                (restored, Err(error))
-            }
+            let bound = startup::tcp_listeners(new, now)?;
+            self.let_go_of_tcp();
+            (bound, Ok(()))
         };
         reactor.stop_listening();
         let kept = std::mem::take(&mut self.listening);
@@ -269,6 +262,17 @@ impl Worker {
             }
         }
         result
+    }
+
+    /// Ends listening on TCP at once: a socket that is shut down keeps no address, whoever still
+    /// has a handle on it.
+    fn let_go_of_tcp(&self) {
+        for (listener, _) in self.listening.iter().filter(|(_, tag)| *tag == TCP) {
+            if let Some(fd) = listener.raw_fd() {
+                // One that was shut down already is as wanted.
+                let _ = shutdown(fd, Shutdown::Both);
+            }
+        }
     }
 
     /// Listens, and keeps a handle for a later change.

@@ -239,7 +239,7 @@ impl Worker {
         view: &mut View<'_>,
     ) -> CommandResult {
         let entry = existing(c, argv, view)?;
-        let seconds = (self.now.0 / 1000 & 0x00ff_ffff) as u32;
+        let seconds = ((self.now.0 / 1000) & 0x00ff_ffff) as u32;
         let clock = entry.access_clock();
         let idle = seconds.wrapping_sub(clock) & 0x00ff_ffff;
         let mut line = format!(

@@ -5,7 +5,7 @@
 //! number and ends with a mark if the key expires; that of the dataset takes in each database
 //! that is not empty, in order, and its keys in any order.
 
-use datatypes::Value;
+use datatypes::{Encoding, Value};
 use keyspace::{DbIndex, EntryRef, Shard, ValueRef};
 use sha1::{Digest as _, Sha1};
 
@@ -53,8 +53,13 @@ impl Digest {
             }
             ValueRef::Object(Value::SortedSet(set)) => {
                 self.mix(&SORTED_SET.to_be_bytes());
+                // Redis prints scores differently in its two encodings.
+                let format = match set.encoding() {
+                    Encoding::Listpack => format_17_digits,
+                    _ => format_shortest,
+                };
                 for (member, score) in set.iter() {
-                    self.pair(&member.to_vec(), format_17_digits(score).as_bytes());
+                    self.pair(&member.to_vec(), format(score).as_bytes());
                 }
             }
             ValueRef::Object(Value::Hash(hash)) => {
@@ -105,14 +110,54 @@ pub fn of_dataset(shards: &[&Shard]) -> Digest {
     digest
 }
 
+/// Infinities, and what is no number.
+fn format_special(value: f64) -> Option<String> {
+    match value {
+        _ if value.is_nan() => Some("nan".into()),
+        f64::INFINITY => Some("inf".into()),
+        f64::NEG_INFINITY => Some("-inf".into()),
+        _ => None,
+    }
+}
+
+/// The fewest digits that tell the value from all others: without exponent as long as at most
+/// six zeros follow them, or the point falls near the first.
+fn format_shortest(value: f64) -> String {
+    if let Some(special) = format_special(value) {
+        return special;
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0" } else { "0" }.into();
+    }
+    let sign = if value < 0.0 { "-" } else { "" };
+    let scientific = format!("{:e}", value.abs());
+    let (mantissa, exponent) = scientific
+        .split_once('e')
+        .expect("this format has an exponent");
+    let exponent: i32 = exponent.parse().expect("this format's exponent is a number");
+    let digits = mantissa.replace('.', "");
+    let count = digits.len() as i32;
+    // The value is the digits as an integer, times ten to this power.
+    let power = exponent - (count - 1);
+    if power >= 0 && exponent.abs() < count + 7 {
+        return format!("{sign}{digits}{}", "0".repeat(power as usize));
+    }
+    if power < 0 && (power > -7 || exponent.abs() < 4) {
+        return if exponent < 0 {
+            format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize))
+        } else {
+            let (whole, fraction) = digits.split_at(exponent as usize + 1);
+            format!("{sign}{whole}.{fraction}")
+        };
+    }
+    let exponent_sign = if exponent < 0 { '-' } else { '+' };
+    format!("{sign}{mantissa}e{exponent_sign}{}", exponent.abs())
+}
+
 /// As C's `%.17g` prints.
 fn format_17_digits(value: f64) -> String {
-    if !value.is_finite() {
-        return match value {
-            _ if value.is_nan() => "nan".into(),
-            _ if value > 0.0 => "inf".into(),
-            _ => "-inf".into(),
-        };
+    if let Some(special) = format_special(value) {
+        return special;
     }
     let scientific = format!("{value:.16e}");
     let (mantissa, exponent) = scientific
@@ -155,6 +200,25 @@ mod tests {
             (f64::NEG_INFINITY, "-inf"),
         ] {
             assert_eq!(format_17_digits(value), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_printed_with_the_fewest_digits() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (-2.5, "-2.5"),
+            (123456.789, "123456.789"),
+            (1e7, "10000000"),
+            (1e8, "1e+8"),
+            (1e-7, "1e-7"),
+            (0.00001, "0.00001"),
+            (1.5e300, "1.5e+300"),
+        ] {
+            assert_eq!(format_shortest(value), expected);
         }
     }
 }

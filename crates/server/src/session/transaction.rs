@@ -53,10 +53,6 @@ impl Watches {
     pub fn len(&self) -> usize {
         self.keys.len()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
 }
 
 const EXEC_WITHOUT_MULTI: CommandError = CommandError::new("ERR EXEC without MULTI");

@@ -73,6 +73,6 @@ pub fn limits(config: &config::Config) -> Limits {
         zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
         zset_max_listpack_value: config.zset_max_listpack_value_bytes as usize,
         list_max_listpack_size: config.list_max_listpack_size,
-        list_compress_depth: config.list_compress_depth as u32,
+        list_compress_depth: config.list_compress_depth,
     }
 }

@@ -19,8 +19,6 @@ pub enum Message {
     Kill(ConnId),
     /// A CONFIG SET of what is listened on. For the accepting worker.
     SetConfig(ConfigChange),
-    /// End the thread.
-    Stop,
 }
 
 #[derive(Default)]

@@ -65,7 +65,6 @@ pub struct Worker {
     messages: Vec<Message>,
     next_cron: Instant,
     next_listener: usize,
-    stopping: bool,
     /// Batches of requests run so far.
     batches: u64,
     /// Handles on what it listens on, if it is the accepting worker.
@@ -95,7 +94,6 @@ impl Worker {
             messages: Vec::new(),
             next_cron: Instant::now(),
             next_listener: 0,
-            stopping: false,
             batches: 0,
             listening: Vec::new(),
         }
@@ -111,12 +109,10 @@ impl Worker {
         for (listener, tag) in listeners {
             self.listen(&mut reactor, listener, tag)?;
         }
-        while !self.stopping {
+        loop {
             self.server.safe_point.pass();
             self.turn(&mut reactor)?;
         }
-        self.server.safe_point.leave();
-        Ok(())
     }
 
     /// One turn of the event loop.

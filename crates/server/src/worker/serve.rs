@@ -74,7 +74,6 @@ impl Worker {
                     });
                 }
                 Message::SetConfig(change) => self.set_config(reactor, &change),
-                Message::Stop => self.stopping = true,
             }
         }
         self.messages = messages;
@@ -306,7 +305,7 @@ impl Worker {
                 .get_or_insert_with(Instant::now)
                 .elapsed()
                 .as_secs()
-                > u64::from(limit.soft_seconds);
+                > limit.soft_seconds;
         if !hard && !too_long {
             return false;
         }
