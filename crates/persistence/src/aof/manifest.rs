@@ -297,6 +297,7 @@ impl Manifest {
             .is_none()
         {
             if !old_exists {
+                refuse_orphans(storage, &dir, prefix, &path)?;
                 return Ok(Found::Nothing);
             }
             storage
@@ -537,6 +538,38 @@ fn put_word(out: &mut Vec<u8>, word: &[u8]) {
     out.push(b'"');
 }
 
+/// A base and segments are a dataset, even if the manifest that names them is lost: to start without them would
+/// end in writing over them. Segments alone are what a crash leaves of an append-only file that was being switched on.
+fn refuse_orphans(
+    storage: &dyn Storage,
+    dir: &Path,
+    prefix: &OsStr,
+    manifest: &Path,
+) -> Result<(), AofError> {
+    let names = match storage.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.map_err(AofError::io(dir, "list"))?,
+    };
+    let find = |kind: &str| {
+        names.iter().find_map(|name| {
+            let rest = name.as_bytes().strip_prefix(prefix.as_bytes())?;
+            let rest = rest.strip_prefix(b".")?;
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            rest[digits..]
+                .starts_with(kind.as_bytes())
+                .then(|| name.to_string_lossy().into_owned())
+        })
+    };
+    match (find(".base."), find(".incr.")) {
+        (Some(base), Some(_)) => Err(AofError::Manifest {
+            path: manifest.to_owned(),
+            line: 0,
+            reason: format!("the manifest is missing, but {base} and segments are beside it"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -666,6 +699,28 @@ mod tests {
         disk.rename(&inside, &parent.join(prefix)).expect("renames");
         assert!(matches!(load(&disk), Found::Upgraded(_)));
         assert!(disk.contents(&inside).is_some());
+    }
+
+    #[test]
+    fn files_without_their_manifest_are_refused() {
+        let disk = SimulatedStorage::new();
+        let dir = Path::new("/d/appendonlydir");
+        let load = || {
+            let (dirname, prefix) = (OsStr::new("appendonlydir"), OsStr::new("appendonly.aof"));
+            Manifest::load(&disk, Path::new("/d"), dirname, prefix)
+        };
+        let create = |name: &str| drop(disk.open(&dir.join(name), Open::Create).expect("opens"));
+        create("appendonly.aof.1.incr.aof");
+        create("other.aof.1.base.rdb");
+        assert!(matches!(load(), Ok(Found::Nothing)));
+        create("appendonly.aof.12.base.rdb");
+        match load() {
+            Err(AofError::Manifest { path, reason, .. }) => {
+                assert_eq!(path, dir.join("appendonly.aof.manifest"));
+                assert!(reason.contains("appendonly.aof.12.base.rdb"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     proptest! {
