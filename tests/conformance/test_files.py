@@ -31,7 +31,7 @@ def test_every_step_says_what_it_expects(path: Path) -> None:
 def test_every_command_of_ours_is_in_a_file() -> None:
     with Server("basalt", shards=1) as server, server.client() as client:
         listed = {name.decode() for name in client.cmd("COMMAND", "LIST")}
-    listed -= {"shutdown"}  # test_lifecycle.py
+    listed = {name for name in listed if "|" not in name} - {"shutdown"}  # test_lifecycle.py
     covered = set()
     for path in FILES:
         for section in read_script(path):

@@ -43,6 +43,11 @@ impl<'a> Time<'a> {
         Some(Time { text, unit, since })
     }
 
+    /// Whether both came with the same option, which may be given twice: the last one counts.
+    pub fn is_same_option(&self, other: Time<'_>) -> bool {
+        self.unit == other.unit && self.since == other.since
+    }
+
     /// The instant it means; the error names `command`. Times in the past are instants too.
     pub fn instant(self, now: UnixMillis, command: &str) -> Result<UnixMillis, CommandError> {
         self.resolve(now, command, false)

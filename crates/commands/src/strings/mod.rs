@@ -167,7 +167,6 @@ fn set_options<'a>(c: &Ctx<'a, '_>) -> Result<SetOptions<'a>, crate::CommandErro
     let mut index = 3;
     while let Some(word) = c.argv.get(index) {
         let free = options.condition == Condition::Always;
-        let timeless = options.time.is_none() && !options.keep_ttl;
         if args::is(word, "nx") && (free || options.condition == Condition::IfAbsent) {
             options.condition = Condition::IfAbsent;
         } else if args::is(word, "xx") && (free || options.condition == Condition::IfPresent) {
@@ -178,8 +177,15 @@ fn set_options<'a>(c: &Ctx<'a, '_>) -> Result<SetOptions<'a>, crate::CommandErro
             options.keep_ttl = true;
         } else {
             let text = c.argv.get(index + 1).ok_or(SYNTAX)?;
-            let time = Time::of_option(word, text).filter(|_| timeless);
-            options.time = Some(time.ok_or(SYNTAX)?);
+            let time = Time::of_option(word, text).ok_or(SYNTAX)?;
+            if options.keep_ttl
+                || options
+                    .time
+                    .is_some_and(|before| !before.is_same_option(time))
+            {
+                return Err(SYNTAX);
+            }
+            options.time = Some(time);
             index += 1;
         }
         index += 1;
@@ -323,8 +329,10 @@ fn getex_option<'a>(c: &Ctx<'a, '_>) -> Result<GetexOption<'a>, crate::CommandEr
         }
         let text = c.argv.get(index + 1).ok_or(SYNTAX)?;
         let time = Time::of_option(word, text).ok_or(SYNTAX)?;
-        if !matches!(option, GetexOption::Nothing) {
-            return Err(SYNTAX);
+        match option {
+            GetexOption::Nothing => {}
+            GetexOption::Time(before) if before.is_same_option(time) => {}
+            GetexOption::Time(_) | GetexOption::Persist => return Err(SYNTAX),
         }
         option = GetexOption::Time(time);
         index += 2;
