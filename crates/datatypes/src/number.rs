@@ -261,14 +261,20 @@ pub fn f64_to_vec(value: f64) -> Vec<u8> {
 /// is within half of i64's range. Fractions print without exponent when it is above -7, or when the point
 /// falls less than four places from the first digit.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+    match f64_as_i64(value) {
+        Some(int) if value != 0.0 => write_i64(out, int),
+        _ => write_f64_by_digits(out, value),
+    }
+}
+
+/// As [`write_f64`], without its rule for integers: what Redis's digests take in.
+pub fn write_f64_by_digits(out: &mut Vec<u8>, value: f64) {
     if value == 0.0 {
         out.extend_from_slice(if value.is_sign_negative() {
             b"-0"
         } else {
             b"0"
         });
-    } else if let Some(int) = f64_as_i64(value) {
-        write_i64(out, int);
     } else if value.is_nan() {
         out.extend_from_slice(b"nan");
     } else if value.is_infinite() {

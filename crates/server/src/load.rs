@@ -5,7 +5,7 @@
 //! batch of keys or a command each, because a file's keys may belong to any shard.
 
 use commands::Run;
-use keyspace::{DbIndex, Entry, ShardIndex, UnixMillis, View};
+use keyspace::{DbIndex, Entry, Key, ShardIndex, UnixMillis, View};
 use persistence::aof::recover::ReplaySink;
 use persistence::aof::replay::CommandReceiver;
 use persistence::rdb::load::{KeyReceiver, LoadOptions, LoadSink, LoadedKey};
@@ -24,6 +24,8 @@ const KEYS_PER_BATON: usize = 256;
 /// Puts what is loaded into the shards of a server.
 pub struct IntoShards {
     pub server: &'static Server,
+    /// Keys that are there already give way; else they are an error.
+    pub replaces: bool,
 }
 
 /// How to load, with this server's configuration.
@@ -44,6 +46,7 @@ impl LoadSink for IntoShards {
         let shards = self.server.shards.len();
         Box::new(Keys {
             server: self.server,
+            replaces: self.replaces,
             collected: (0..shards).map(|_| Vec::new()).collect(),
         })
     }
@@ -63,24 +66,34 @@ impl ReplaySink for IntoShards {
 /// One parser thread's keys.
 struct Keys {
     server: &'static Server,
+    replaces: bool,
     /// By shard.
     collected: Vec<Vec<(DbIndex, Entry)>>,
 }
 
 impl Keys {
     fn put_in(&mut self, shard: usize) -> Result<(), String> {
+        let (slots, replaces) = (self.server.slots, self.replaces);
         let collected = &mut self.collected[shard];
         self.server.with_shard(ShardIndex(shard as u16), |shard| {
             for (db, entry) in collected.iter() {
                 shard.db(*db).prefetch(entry.as_ref().hash());
             }
             for (db, entry) in collected.drain(..) {
-                if let Err(entry) = shard.db_mut(db).insert_if_absent(entry) {
+                let Err(entry) = shard.db_mut(db).insert_if_absent(entry) else {
+                    continue;
+                };
+                if !replaces {
                     return Err(format!(
                         "the key \"{}\" occurs twice",
                         entry.as_ref().key().escape_ascii()
                     ));
                 }
+                shard
+                    .db_mut(db)
+                    .remove(Key::new(entry.as_ref().key(), &slots));
+                let inserted = shard.db_mut(db).insert_if_absent(entry);
+                assert!(inserted.is_ok(), "its key was removed just now");
             }
             Ok(())
         })

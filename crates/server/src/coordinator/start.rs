@@ -118,7 +118,10 @@ impl Coordinator {
             self.aof_files.dir(),
             manifest,
             &aof_options,
-            &IntoShards { server },
+            &IntoShards {
+                server,
+                replaces: false,
+            },
             progress,
         )?;
         for cut in &loaded.cuts {
@@ -145,6 +148,16 @@ impl Coordinator {
 
     /// Loads a snapshot, if there is one.
     fn load_dump(&self, path: &Path, began: Instant) -> Result<Option<LoadStats>, LoadFailure> {
+        self.load_dump_over(path, began, false)
+    }
+
+    /// As `load_dump`; keys that are there already are replaced, or an error.
+    fn load_dump_over(
+        &self,
+        path: &Path,
+        began: Instant,
+        replaces: bool,
+    ) -> Result<Option<LoadStats>, LoadFailure> {
         let server = self.server;
         if self.storage.file_len(path)?.is_none() {
             return Ok(None);
@@ -155,7 +168,7 @@ impl Coordinator {
             &self.storage,
             path,
             &options(server),
-            &IntoShards { server },
+            &IntoShards { server, replaces },
             progress,
         )?;
         self.note_loaded(&stats);
@@ -206,11 +219,10 @@ impl Coordinator {
         if flush {
             self.empty_all();
         }
-        // Keys that are there already and in the file as well are an error unless merging.
-        let _ = merge;
         let dump = PathBuf::from(&self.config().dbfilename);
         self.load_again(reply_to, |this| {
-            this.load_dump(&dump, Instant::now()).map(|_| ())
+            this.load_dump_over(&dump, Instant::now(), merge)
+                .map(|_| ())
         });
     }
 
@@ -233,6 +245,10 @@ impl Coordinator {
     ) {
         let server = self.server;
         server.loading.store(true, SeqCst);
+        server
+            .snapshot
+            .loading_started_at
+            .store(clock::unix_millis().0, Relaxed);
         let logged = server.aof.is_on();
         self.log_effects(false);
         let result = load(self);

@@ -1,11 +1,12 @@
-//! DEBUG DIGEST and DIGEST-VALUE, equal to Redis's for equal data, so that the two can be compared.
+//! DEBUG DIGEST and DIGEST-VALUE, equal to those of Redis 7.2 and later for equal data, so that
+//! servers can be compared. (Redis 7.0 prints the scores of sorted sets in another way.)
 //!
 //! SHA-1 is used in two ways: `mix` depends on the order of what goes in (a list's elements, a
 //! field and its value), `xor` does not (members, keys). A value's digest begins with its type's
 //! number and ends with a mark if the key expires; that of the dataset takes in each database
 //! that is not empty, in order, and its keys in any order.
 
-use datatypes::{Encoding, Value};
+use datatypes::{number, Value};
 use keyspace::{DbIndex, EntryRef, Shard, ValueRef};
 use sha1::{Digest as _, Sha1};
 
@@ -53,13 +54,10 @@ impl Digest {
             }
             ValueRef::Object(Value::SortedSet(set)) => {
                 self.mix(&SORTED_SET.to_be_bytes());
-                // Redis prints scores differently in its two encodings.
-                let format = match set.encoding() {
-                    Encoding::Listpack => format_17_digits,
-                    _ => format_shortest,
-                };
                 for (member, score) in set.iter() {
-                    self.pair(&member.to_vec(), format(score).as_bytes());
+                    let mut text = Vec::new();
+                    number::write_f64_by_digits(&mut text, score);
+                    self.pair(&member.to_vec(), &text);
                 }
             }
             ValueRef::Object(Value::Hash(hash)) => {
@@ -110,115 +108,39 @@ pub fn of_dataset(shards: &[&Shard]) -> Digest {
     digest
 }
 
-/// Infinities, and what is no number.
-fn format_special(value: f64) -> Option<String> {
-    match value {
-        _ if value.is_nan() => Some("nan".into()),
-        f64::INFINITY => Some("inf".into()),
-        f64::NEG_INFINITY => Some("-inf".into()),
-        _ => None,
-    }
-}
-
-/// The fewest digits that tell the value from all others: without exponent as long as at most
-/// six zeros follow them, or the point falls near the first.
-fn format_shortest(value: f64) -> String {
-    if let Some(special) = format_special(value) {
-        return special;
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.into();
-    }
-    let sign = if value < 0.0 { "-" } else { "" };
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific
-        .split_once('e')
-        .expect("this format has an exponent");
-    let exponent: i32 = exponent.parse().expect("this format's exponent is a number");
-    let digits = mantissa.replace('.', "");
-    let count = digits.len() as i32;
-    // The value is the digits as an integer, times ten to this power.
-    let power = exponent - (count - 1);
-    if power >= 0 && exponent.abs() < count + 7 {
-        return format!("{sign}{digits}{}", "0".repeat(power as usize));
-    }
-    if power < 0 && (power > -7 || exponent.abs() < 4) {
-        return if exponent < 0 {
-            format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize))
-        } else {
-            let (whole, fraction) = digits.split_at(exponent as usize + 1);
-            format!("{sign}{whole}.{fraction}")
-        };
-    }
-    let exponent_sign = if exponent < 0 { '-' } else { '+' };
-    format!("{sign}{mantissa}e{exponent_sign}{}", exponent.abs())
-}
-
-/// As C's `%.17g` prints.
-fn format_17_digits(value: f64) -> String {
-    if let Some(special) = format_special(value) {
-        return special;
-    }
-    let scientific = format!("{value:.16e}");
-    let (mantissa, exponent) = scientific
-        .split_once('e')
-        .expect("this format has an exponent");
-    let exponent: i32 = exponent
-        .parse()
-        .expect("this format's exponent is a number");
-    let trim = |digits: &str| -> String {
-        if digits.contains('.') {
-            digits.trim_end_matches('0').trim_end_matches('.').into()
-        } else {
-            digits.into()
-        }
-    };
-    if !(-4..17).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trim(mantissa), exponent.abs());
-    }
-    trim(&format!("{value:.*}", (16 - exponent) as usize))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datatypes::{Limits, SortedSet};
+    use keyspace::{Entry, NewValue, UnixMillis};
 
-    #[test]
-    fn numbers_are_printed_as_c_does() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
-            (0.1, "0.10000000000000001"),
-            (-2.5, "-2.5"),
-            (1e16, "10000000000000000"),
-            (1e17, "1e+17"),
-            (1.5e300, "1.5000000000000001e+300"),
-            (0.0001, "0.0001"),
-            (0.00001, "1.0000000000000001e-05"),
-            (f64::NEG_INFINITY, "-inf"),
-        ] {
-            assert_eq!(format_17_digits(value), expected);
-        }
+    fn check(value: NewValue<'_>, expire_at: Option<UnixMillis>, expected: &str) {
+        let entry = Entry::new(b"key", value, expire_at);
+        assert_eq!(of_value(Some(entry.as_ref())).hex(), expected);
     }
 
+    /// What Redis 7.4 replies to DEBUG DIGEST-VALUE.
     #[test]
-    fn numbers_are_printed_with_the_fewest_digits() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
-            (0.1, "0.1"),
-            (-2.5, "-2.5"),
-            (123456.789, "123456.789"),
-            (1e7, "10000000"),
-            (1e8, "1e+8"),
-            (1e-7, "1e-7"),
-            (0.00001, "0.00001"),
-            (1.5e300, "1.5e+300"),
-        ] {
-            assert_eq!(format_shortest(value), expected);
+    fn digests_are_those_of_redis() {
+        check(
+            NewValue::Bytes(b"v"),
+            None,
+            "d79ee9fe5d5ad902d7f6620efc3b07b75ddd742f",
+        );
+        check(
+            NewValue::Bytes(b"v"),
+            Some(UnixMillis(1 << 60)),
+            "311b17018163335616e089f6b951c82c477335ac",
+        );
+        let mut set = SortedSet::new();
+        for (member, score) in [("a", 1e8), ("b", -5.693_172_113_098_716e4), ("c", 0.1)] {
+            set.insert(member.as_bytes(), score, &Limits::default());
         }
+        check(
+            NewValue::Object(Box::new(Value::SortedSet(set))),
+            None,
+            "80f74cf66944ee6ae3465e3b024d6d44a917c74f",
+        );
+        assert_eq!(of_value(None).hex(), "0".repeat(40));
     }
 }
