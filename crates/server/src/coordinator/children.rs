@@ -108,6 +108,13 @@ impl Coordinator {
     /// Writes the snapshot in this process while all workers stand still.
     pub(super) fn save_now(&mut self) -> Result<(), ()> {
         let server = self.server;
+        let _stopped = server.safe_point.stop(server);
+        self.save_stopped()
+    }
+
+    /// Writes the snapshot in this process; all workers stand still already.
+    pub(super) fn save_stopped(&mut self) -> Result<(), ()> {
+        let server = self.server;
         let config = self.config();
         let progress = match server.snapshot.progress() {
             Ok(progress) => progress,
@@ -116,7 +123,6 @@ impl Coordinator {
                 return Err(());
             }
         };
-        let _stopped = server.safe_point.stop(server);
         let mut guards = self.take_all();
         let job = self.job(&config, ChildKind::Snapshot);
         let source = ShardsSource {

@@ -55,12 +55,11 @@ impl Coordinator {
             SaveOnShutdown::Never => false,
             SaveOnShutdown::Default => !self.config().save.is_empty(),
         };
-        if server.aof.is_on() {
-            log!(Notice, "Calling fsync() on the AOF files.");
-        }
+        // The workers stay stopped from here on: what was acknowledged is what is about to be saved.
+        let stopped = server.safe_point.stop(server);
         if save && !server.is_loading() {
             log!(Notice, "Saving the final RDB snapshot before exiting.");
-            if self.save_now().is_err() {
+            if self.save_stopped().is_err() {
                 log!(
                     Warning,
                     "Error trying to save the DB, {}.",
@@ -71,6 +70,7 @@ impl Coordinator {
                     }
                 );
                 if !force {
+                    drop(stopped);
                     if let Some(reply_to) = reply_to {
                         reply_to.send(server, SHUTDOWN_FAILED);
                     }
@@ -78,9 +78,10 @@ impl Coordinator {
                 }
             }
         }
-        // The workers stay stopped from here on: what is acknowledged is what is written.
-        let stopped = server.safe_point.stop(server);
         std::mem::forget(stopped);
+        if server.aof.is_on() {
+            log!(Notice, "Calling fsync() on the AOF files.");
+        }
         self.write_and_sync_aof();
         if server.aof.has_failed() && !force {
             log!(
