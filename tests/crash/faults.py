@@ -1,0 +1,55 @@
+"""Faults put around a server under test: writes that begin late, system calls that are forbidden."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from support import basalt_binary
+
+_HERE = Path(__file__).resolve().parent
+
+
+@functools.cache
+def _slow_writes_library() -> str:
+    folder = tempfile.mkdtemp(prefix="slow-writes-")
+    path = os.path.join(folder, "slow_writes.so")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", path, str(_HERE / "slow_writes.c"), "-ldl"], check=True)
+    return path
+
+
+def slow_writes(path_part: str, *, percent: int, micros: int) -> dict[str, str]:
+    """An environment in which some writes to files with `path_part` in their path wait up to `micros`."""
+    return {"LD_PRELOAD": _slow_writes_library(), "SLOW_WRITES_PATH": path_part,
+            "SLOW_WRITES_PERCENT": str(percent), "SLOW_WRITES_MICROS": str(micros)}
+
+
+_WITHOUT_IO_URING = """#!/usr/bin/env python3
+import ctypes, os, struct, sys
+IO_URING = (425, 426, 427)  # setup, enter, register; the same numbers on every architecture
+ALLOW, EPERM = 0x7FFF0000, 0x00050001
+code = [struct.pack("HBBI", 0x20, 0, 0, 0)]  # load the number of the system call
+for at, number in enumerate(IO_URING):
+    code.append(struct.pack("HBBI", 0x15, len(IO_URING) - at, 0, number))  # to EPERM, if it is this one
+code += [struct.pack("HBBI", 0x06, 0, 0, ALLOW), struct.pack("HBBI", 0x06, 0, 0, EPERM)]
+filters = ctypes.create_string_buffer(b"".join(code))
+program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(filters))
+libc = ctypes.CDLL(None, use_errno=True)
+for arguments in ((38, 1, 0, 0, 0), (22, 2, program, 0, 0)):  # NO_NEW_PRIVS; SECCOMP, filter
+    if libc.prctl(*arguments) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+os.execv(BINARY, [BINARY, *sys.argv[1:]])
+"""
+
+
+def without_io_uring(folder: Path) -> str:
+    """A program that runs our server where io_uring is forbidden, as in many containers."""
+    path = folder / "basalt-server-without-io-uring"
+    text = _WITHOUT_IO_URING.replace("BINARY, [BINARY", f"{basalt_binary()!r}, [{basalt_binary()!r}")
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
