@@ -123,9 +123,13 @@ impl Coordinator {
     fn serve(&mut self, request: Request) {
         match request {
             Request::Save(reply_to) => {
-                let reply: &[u8] = match self.save_now() {
-                    Ok(()) => b"+OK\r\n",
-                    Err(()) => b"-ERR\r\n",
+                // One may have been started since the command looked.
+                let reply: &[u8] = if is_saving(self.server) {
+                    b"-ERR Background save already in progress\r\n"
+                } else if self.save_now().is_ok() {
+                    b"+OK\r\n"
+                } else {
+                    b"-ERR\r\n"
                 };
                 reply_to.send(self.server, reply);
             }
@@ -142,7 +146,13 @@ impl Coordinator {
                 save,
                 flush,
                 merge,
-            } => self.reload(reply_to, save, flush, merge),
+            } => {
+                if save {
+                    // What it writes is out of date as soon as this has saved.
+                    self.kill_child(ChildKind::Snapshot);
+                }
+                self.reload(reply_to, save, flush, merge);
+            }
             Request::LoadAof(reply_to) => self.reload_aof(reply_to),
             Request::Shutdown {
                 save,
@@ -244,6 +254,11 @@ impl OpsMeter {
         server.stats.instantaneous_input_bytes.set(mean(1));
         server.stats.instantaneous_output_bytes.set(mean(2));
     }
+}
+
+/// Whether a snapshot is being written in the background, or about to be.
+fn is_saving(server: &Server) -> bool {
+    server.snapshot.child() == Some(ChildKind::Snapshot)
 }
 
 /// Whether the coordinator should say more about this, which it could not do.
