@@ -1,9 +1,10 @@
 //! One key with its value and its expiry: a single heap record, pointed to by one word.
 //!
 //! ```text
-//! | key length u32 | bits u32 | expiry i64, if any | payload | key | inline value |
+//! | lengths u32 | bits u32 | expiry i64, if any | payload | key | inline value |
+//! lengths: of the key; with an inline value, 20 bits for the key and 12 for the value
 //! bits: kind (2) | has expiry (1) | raw encoding (1) | access clock (24)
-//! payload by kind: integer i64 | inline: value length u32 | owned: pointer, length, capacity
+//! payload by kind: integer i64 | inline: nothing | owned: pointer, length, capacity
 //!                  | object: pointer to a boxed value
 //! ```
 //!
@@ -21,7 +22,10 @@ use datatypes::value::Value;
 use crate::types::UnixMillis;
 
 /// Strings up to here stand in the record itself; longer ones in a buffer of their own.
-pub const INLINE_VALUE_BYTES_MAX: usize = 4096;
+pub const INLINE_VALUE_BYTES_MAX: usize = (1 << (32 - INLINE_KEY_BITS)) - 1;
+/// Keys longer than this have no inline value.
+const INLINE_KEY_BYTES_MAX: usize = (1 << INLINE_KEY_BITS) - 1;
+const INLINE_KEY_BITS: u32 = 20;
 
 /// Redis's limit between the encodings embstr and raw.
 const EMBSTR_BYTES_MAX: usize = 44;
@@ -121,7 +125,7 @@ impl Shape {
     fn key_at(&self) -> usize {
         self.payload_at()
             + match self.kind {
-                KIND_INLINE => 4,
+                KIND_INLINE => 0,
                 KIND_OWNED => 24,
                 _ => 8,
             }
@@ -129,6 +133,16 @@ impl Shape {
 
     fn value_at(&self) -> usize {
         self.key_at() + self.key_len
+    }
+
+    /// The header's first word.
+    fn lengths(&self) -> u32 {
+        let key_len = u32::try_from(self.key_len).expect("the protocol bounds keys to 512 MB");
+        if self.kind == KIND_INLINE {
+            key_len | (self.value_len as u32) << INLINE_KEY_BITS
+        } else {
+            key_len
+        }
     }
 
     fn layout(&self) -> Layout {
@@ -162,7 +176,7 @@ impl Entry {
             NewValue::RawBytes(bytes) => Self::with_bytes(key, bytes, true, expire_at),
             NewValue::Text(bytes) => Self::with_bytes(key, bytes, false, expire_at),
             NewValue::Owned(bytes) if bytes.len() > INLINE_VALUE_BYTES_MAX => {
-                Self::with_owned(key, bytes, expire_at)
+                Self::with_owned(key, bytes, false, expire_at)
             }
             NewValue::Owned(bytes) => Self::new(key, NewValue::Bytes(&bytes), expire_at),
             NewValue::Object(value) => Self::with_object(key, value, expire_at),
@@ -176,11 +190,10 @@ impl Entry {
     }
 
     fn with_bytes(key: &[u8], bytes: &[u8], raw: bool, expire_at: Option<UnixMillis>) -> Entry {
-        if bytes.len() > INLINE_VALUE_BYTES_MAX {
-            return Self::with_owned(key, bytes.to_vec(), expire_at);
+        if bytes.len() > INLINE_VALUE_BYTES_MAX || key.len() > INLINE_KEY_BYTES_MAX {
+            return Self::with_owned(key, bytes.to_vec(), raw, expire_at);
         }
         let entry = Self::allocate(key, KIND_INLINE, bytes.len(), expire_at);
-        entry.write_payload(bytes.len() as u32);
         let at = entry.as_ref().shape().value_at();
         // SAFETY: the record was allocated with room for the value behind the key, and a fresh
         // allocation does not overlap the caller's slice.
@@ -193,12 +206,20 @@ impl Entry {
         entry
     }
 
-    fn with_owned(key: &[u8], mut bytes: Vec<u8>, expire_at: Option<UnixMillis>) -> Entry {
+    fn with_owned(
+        key: &[u8],
+        mut bytes: Vec<u8>,
+        raw: bool,
+        expire_at: Option<UnixMillis>,
+    ) -> Entry {
         if bytes.capacity() > bytes.len() + bytes.len() / 8 {
             bytes.shrink_to_fit();
         }
         let entry = Self::allocate(key, KIND_OWNED, 0, expire_at);
         entry.put_owned(bytes);
+        if raw {
+            entry.set_bits(entry.as_ref().bits() | RAW);
+        }
         entry
     }
 
@@ -221,12 +242,11 @@ impl Entry {
         let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
-        let key_len = u32::try_from(key.len()).expect("the protocol bounds keys to 512 MB");
         let bits = kind | if shape.has_expiry { HAS_EXPIRY } else { 0 };
         // SAFETY: all four writes lie within the layout computed from the same shape, are
         // aligned (offsets 0, 4, 8), and the fresh allocation overlaps nothing.
         unsafe {
-            ptr.cast::<u32>().write(key_len);
+            ptr.cast::<u32>().write(shape.lengths());
             ptr.cast::<u32>().add(1).write(bits);
             if let Some(UnixMillis(ms)) = expire_at {
                 ptr.add(HEADER).cast::<i64>().write(ms);
@@ -344,7 +364,8 @@ impl Entry {
         {
             return false;
         }
-        self.write_payload(bytes.len() as u32);
+        // SAFETY: the header's first word; this entry is its only user while it is changed.
+        unsafe { self.0.cast::<u32>().write(new.lengths()) };
         // SAFETY: the layouts are the same, so the value's place lies within the allocation;
         // the caller's slice cannot borrow from this record, which is borrowed exclusively.
         unsafe {
@@ -381,7 +402,8 @@ impl Entry {
                 new
             }
         };
-        new.set_bits(new.as_ref().bits() | self.as_ref().access_clock() << CLOCK_SHIFT);
+        let old = self.as_ref();
+        new.set_bits(new.as_ref().bits() | old.bits() & RAW | old.access_clock() << CLOCK_SHIFT);
         new
     }
 
@@ -449,15 +471,30 @@ impl<'a> EntryRef<'a> {
     }
 
     #[inline]
-    fn key_len(self) -> usize {
+    fn lengths(self) -> u32 {
         // SAFETY: the header's first word, written at allocation.
-        unsafe { self.0.cast::<u32>().read() as usize }
+        unsafe { self.0.cast::<u32>().read() }
+    }
+
+    #[inline]
+    fn key_len(self) -> usize {
+        if self.kind() == KIND_INLINE {
+            self.lengths() as usize & INLINE_KEY_BYTES_MAX
+        } else {
+            self.lengths() as usize
+        }
+    }
+
+    /// Of an inline value.
+    #[inline]
+    fn value_len(self) -> usize {
+        (self.lengths() >> INLINE_KEY_BITS) as usize
     }
 
     fn shape(self) -> Shape {
         let kind = self.kind();
         let value_len = if kind == KIND_INLINE {
-            self.payload::<u32>() as usize
+            self.value_len()
         } else {
             0
         };
@@ -490,14 +527,13 @@ impl<'a> EntryRef<'a> {
 
     #[inline]
     fn inline_bytes(self) -> &'a [u8] {
-        let len = self.payload::<u32>() as usize;
-        self.bytes_at(self.payload_at() + 4 + self.key_len(), len)
+        self.bytes_at(self.payload_at() + self.key_len(), self.value_len())
     }
 
     #[inline]
     pub fn key(self) -> &'a [u8] {
         let payload = match self.kind() {
-            KIND_INLINE => 4,
+            KIND_INLINE => 0,
             KIND_OWNED => 24,
             _ => 8,
         };
@@ -603,7 +639,7 @@ mod tests {
 
     #[test]
     fn strings_of_all_lengths_and_expiries_are_kept() {
-        for len in [0, 1, 7, 20, 44, 45, 100, 4096, 4097, 100_000] {
+        for len in [0, 1, 7, 20, 44, 45, 100, 4095, 4096, 100_000] {
             for expire_at in [None, Some(UnixMillis(i64::MAX)), Some(UnixMillis(-5))] {
                 let bytes = vec![b'x'; len];
                 let entry = Entry::new(b"the key", NewValue::Bytes(&bytes), expire_at);
@@ -615,6 +651,27 @@ mod tests {
                 assert_eq!(string(&entry), bytes);
                 assert_eq!(entry.as_ref().expire_at(), Some(UnixMillis(9)));
             }
+        }
+    }
+
+    #[test]
+    fn keys_too_long_to_stand_beside_a_value_keep_it_elsewhere() {
+        let long = vec![b'k'; INLINE_KEY_BYTES_MAX + 1];
+        for value in [b"".as_slice(), b"short", &[b'v'; 5000]] {
+            let entry = Entry::new(&long, NewValue::RawBytes(value), Some(UnixMillis(3)));
+            assert_eq!(entry.as_ref().key(), long);
+            assert_eq!(entry.as_ref().encoding_name(), "raw");
+            let entry = entry.rebuilt(Some(b"k"), None);
+            assert_eq!(
+                (entry.as_ref().key(), string(&entry)),
+                (b"k".as_slice(), value.to_vec())
+            );
+            assert_eq!(entry.as_ref().encoding_name(), "raw");
+            let entry = entry.rebuilt(Some(&long), None);
+            assert_eq!(
+                (entry.as_ref().key(), string(&entry)),
+                (long.as_slice(), value.to_vec())
+            );
         }
     }
 
@@ -660,6 +717,6 @@ mod tests {
                 .as_ref()
                 .memory_bytes(5)
         };
-        assert_eq!((size(8), size(100), size(400)), (48, 128, 448));
+        assert_eq!((size(8), size(100), size(400)), (32, 128, 448));
     }
 }
