@@ -34,7 +34,8 @@ const FIELDS: &[Field] = &[
     }),
     ("current_cow_size_age", |f| {
         let seen_at = f.server.snapshot.current_cow_seen_at.load(Relaxed);
-        while_child(f, ((f.now.0 - seen_at).max(0) / 1000) as u64)
+        let age_ms = if seen_at == 0 { 0 } else { f.now.0 - seen_at };
+        while_child(f, (age_ms.max(0) / 1000) as u64)
     }),
     ("current_fork_perc", |f| {
         let (done, total) = child_keys(f);
@@ -142,10 +143,13 @@ const LOADING_FIELDS: &[Field] = &[
     }),
     ("loading_eta_seconds", |f| {
         let (loaded, total) = load_bytes(f);
+        if loaded == 0 {
+            return "1".into();
+        }
         let began = f.server.snapshot.loading_started_at.load(Relaxed);
         let seconds = (f.now.0 - began).max(0) as f64 / 1000.0;
         let left = total.saturating_sub(loaded) as f64;
-        ((seconds * left / loaded.max(1) as f64) as u64).to_string()
+        ((seconds * left / loaded as f64) as u64).to_string()
     }),
 ];
 
