@@ -40,7 +40,9 @@ fn write(facts: &Facts, out: &mut String) {
             }),
             ("hz", |f| f.config.hz.to_string()),
             ("configured_hz", |f| f.config.hz.to_string()),
-            ("lru_clock", |f| ((f.now.0 / 1000) & 0x00ff_ffff).to_string()),
+            ("lru_clock", |f| {
+                ((f.now.0 / 1000) & 0x00ff_ffff).to_string()
+            }),
             ("executable", |f| f.server.identity.executable.clone()),
             ("config_file", |f| {
                 let path = f.server.identity.config_file.as_ref();
