@@ -30,6 +30,14 @@ impl<E: std::error::Error> From<E> for LoadFailure {
     }
 }
 
+const RELOAD_NOT_SAVED: &[u8] = b"-ERR Error trying to save the DB, check logs\r\n";
+const RELOAD_NOT_LOADED: &[u8] = b"-ERR Error trying to load the DB, check server logs\r\n";
+
+fn note_load_failure(error: LoadFailure) -> &'static [u8] {
+    log!(Warning, "{error}");
+    RELOAD_NOT_LOADED
+}
+
 impl Coordinator {
     /// Loads what is on disk, opens the AOF, and lets clients in.
     pub fn start(&mut self) -> Result<(), LoadFailure> {
@@ -212,59 +220,57 @@ impl Coordinator {
 
     /// DEBUG RELOAD.
     pub(super) fn reload(&mut self, reply_to: ReplyTo, save: bool, flush: bool, merge: bool) {
-        let server = self.server;
-        if save && self.save_now().is_err() {
-            return reply_to.send(server, b"-ERR Error trying to save the DB, check logs\r\n");
-        }
-        if flush {
-            self.empty_all();
-        }
         let dump = PathBuf::from(&self.config().dbfilename);
         self.load_again(reply_to, |this| {
-            this.load_dump_over(&dump, Instant::now(), merge)
-                .map(|_| ())
+            if save && this.save_now().is_err() {
+                return Err(RELOAD_NOT_SAVED);
+            }
+            if flush {
+                this.empty_all();
+            }
+            let loaded = this.load_dump_over(&dump, Instant::now(), merge);
+            loaded.map(|_| ()).map_err(note_load_failure)
         });
     }
 
     /// DEBUG LOADAOF.
     pub(super) fn reload_aof(&mut self, reply_to: ReplyTo) {
-        for shard in self.server.shard_indexes() {
-            if self.server.aof.is_on() {
-                self.server.aof.write_all(self.server, shard);
+        self.load_again(reply_to, |this| {
+            let server = this.server;
+            if server.aof.is_on() {
+                server
+                    .shard_indexes()
+                    .for_each(|shard| server.aof.write_all(server, shard));
             }
-        }
-        self.empty_all();
-        let manifest = self.aof_files.manifest().clone();
-        self.load_again(reply_to, |this| this.load_manifest(&manifest).map(|_| ()));
+            this.empty_all();
+            let manifest = this.aof_files.manifest().clone();
+            let loaded = this.load_manifest(&manifest);
+            loaded.map(|_| ()).map_err(note_load_failure)
+        });
     }
 
+    /// Runs `load` while clients are answered LOADING and nothing is logged, and replies OK or the
+    /// error that it returns.
     fn load_again(
         &mut self,
         reply_to: ReplyTo,
-        load: impl FnOnce(&mut Self) -> Result<(), LoadFailure>,
+        load: impl FnOnce(&mut Self) -> Result<(), &'static [u8]>,
     ) {
         let server = self.server;
-        server.loading.store(true, SeqCst);
-        server
-            .snapshot
+        let state = &server.snapshot;
+        state
             .loading_started_at
             .store(clock::unix_millis().0, Relaxed);
+        server.loading.store(true, SeqCst);
+        // Past this stop, every worker knows.
+        drop(server.safe_point.stop(server));
         let logged = server.aof.is_on();
         self.log_effects(false);
         let result = load(self);
         self.log_effects(logged);
         self.forget_changes();
         server.loading.store(false, SeqCst);
-        match result {
-            Ok(()) => reply_to.send(server, b"+OK\r\n"),
-            Err(error) => {
-                log!(Warning, "{error}");
-                reply_to.send(
-                    server,
-                    b"-ERR Error trying to load the DB, check server logs\r\n",
-                );
-            }
-        }
+        reply_to.send(server, result.err().unwrap_or(b"+OK\r\n"));
     }
 
     fn log_effects(&self, on: bool) {
