@@ -88,6 +88,8 @@ pub struct Aof {
     older_bytes: AtomicU64,
     /// The last write failed; cleared by the next that does not.
     failed: AtomicBool,
+    /// A segment could not be made durable, and has not been since.
+    unsynced: AtomicBool,
     failure: Mutex<String>,
 }
 
@@ -111,6 +113,7 @@ impl Aof {
             next_transaction: AtomicU64::new(1),
             older_bytes: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
             failure: Mutex::default(),
         }
     }
@@ -425,10 +428,10 @@ impl Aof {
         }
     }
 
-    /// Whether the last write failed, so that commands that write are refused.
+    /// Whether the last write or fdatasync failed, so that commands that write are refused.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+        self.failed.load(Relaxed) || self.unsynced.load(Relaxed)
     }
 
     pub fn refusal(&self) -> Option<CommandError> {
@@ -438,9 +441,11 @@ impl Aof {
         })
     }
 
-    /// Tries again what could not be written; for the coordinator, once in a while.
+    /// Tries again what could not be written or made durable; for the coordinator, once in a
+    /// while.
     pub fn retry(&self, server: &Server) {
-        if !self.has_failed() {
+        self.look_after_sync(server);
+        if !self.failed.load(Relaxed) {
             return;
         }
         for shard in server.shard_indexes() {
@@ -448,6 +453,44 @@ impl Aof {
             if !file.unwritten.is_empty() {
                 self.write_file(server, shard, file);
             }
+        }
+    }
+
+    /// Has writes refused while fdatasync fails. What it failed on may be lost without a trace, even
+    /// if the next one succeeds: under `always`, where each reply is a promise, the process ends, as
+    /// Redis does.
+    fn look_after_sync(&self, server: &Server) {
+        let Some(sync) = self.sync().filter(|_| self.is_on()) else {
+            self.unsynced.store(false, Relaxed);
+            return;
+        };
+        let mut settled = true;
+        for shard in server.shard_indexes() {
+            settled &= sync.running_for(shard).is_none();
+            let Some(error) = sync.error(shard) else {
+                continue;
+            };
+            settled = false;
+            if self.fsyncs_always() {
+                log!(Warning, "Cannot make the AOF of shard {} durable under appendfsync always: {error}. Exiting.", shard.0);
+                std::process::exit(1);
+            }
+            *self.failure.lock().expect("no holder of this lock panics") = error.to_string();
+            if !self.unsynced.swap(true, Relaxed) {
+                log!(
+                    Warning,
+                    "Cannot make the AOF of shard {} durable: {error}",
+                    shard.0
+                );
+            }
+            sync.forgive(shard);
+            sync.request(shard, self.written(shard));
+        }
+        if settled && self.unsynced.swap(false, Relaxed) {
+            log!(
+                Warning,
+                "The AOF is durable again, commands that write are accepted again."
+            );
         }
     }
 
