@@ -1,9 +1,12 @@
-"""Faults put around a server under test: writes that begin late, system calls that are forbidden."""
+"""Faults put around a server under test: writes that begin late or fail, system calls that are forbidden."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -15,17 +18,41 @@ _HERE = Path(__file__).resolve().parent
 
 
 @functools.cache
-def _slow_writes_library() -> str:
-    folder = tempfile.mkdtemp(prefix="slow-writes-")
-    path = os.path.join(folder, "slow_writes.so")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", path, str(_HERE / "slow_writes.c"), "-ldl"], check=True)
+def _library() -> str:
+    folder = tempfile.mkdtemp(prefix="faults-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "faults.so")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", path, str(_HERE / "faults.c"), "-ldl"], check=True)
     return path
 
 
 def slow_writes(path_part: str, *, percent: int, micros: int) -> dict[str, str]:
     """An environment in which some writes to files with `path_part` in their path wait up to `micros`."""
-    return {"LD_PRELOAD": _slow_writes_library(), "SLOW_WRITES_PATH": path_part,
-            "SLOW_WRITES_PERCENT": str(percent), "SLOW_WRITES_MICROS": str(micros)}
+    return {"LD_PRELOAD": _library(), "FAULT_PATH": path_part,
+            "FAULT_SLOW_PERCENT": str(percent), "FAULT_SLOW_MICROS": str(micros)}
+
+
+class BadDisk:
+    """Files with `path_part` in their path lie on a disk that a test can fill up, or break."""
+
+    def __init__(self, path_part: str, flags: Path):
+        self._flags = flags
+        self.environment = {"LD_PRELOAD": _library(), "FAULT_PATH": path_part, "FAULT_FLAGS": str(flags)}
+
+    @contextlib.contextmanager
+    def full(self):
+        yield from self._while_set("full")
+
+    @contextlib.contextmanager
+    def unsynced(self):
+        yield from self._while_set("unsynced")
+
+    def _while_set(self, flag: str):
+        (self._flags / flag).touch()
+        try:
+            yield
+        finally:
+            (self._flags / flag).unlink()
 
 
 _WITHOUT_IO_URING = """#!/usr/bin/env python3

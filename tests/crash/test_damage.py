@@ -246,3 +246,15 @@ def test_damaged_snapshots_are_refused(dump: Dataset, tmp_path: Path, chance: ra
             trial = Trial(dump, tmp_path / "copy", damage)
             assert trial.refused, f"{what} at {offset} went unnoticed:\n{trial.log}"
             assert "dump.rdb" in trial.log, trial.log
+
+
+def test_a_dump_survives_a_start_that_did_not_finish(dump: Dataset, tmp_path: Path):
+    """A first start with an append-only file makes the dump its base by a link. One that ended before the
+    manifest was there leaves the link behind."""
+    def damage(folder: Path) -> None:
+        (folder / "appendonlydir").mkdir()
+        os.link(folder / "dump.rdb", folder / "appendonlydir" / "appendonly.aof.1.base.rdb")
+
+    size = (dump.folder / "dump.rdb").stat().st_size
+    assert Trial(dump, tmp_path / "copy", damage, appendonly="yes").complete
+    assert (tmp_path / "copy" / "dump.rdb").stat().st_size == size
