@@ -2,40 +2,64 @@
 
 use std::borrow::Cow;
 
-/// An error reply: its code and text, without the leading `-`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CommandError(pub Cow<'static, str>);
+/// An error reply: its code and text, without the leading `-`. Bytes, because some errors quote
+/// what the client sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, [u8]>);
 
 /// A command has written its reply, or nothing and returns the error to reply.
 pub type CommandResult = Result<(), CommandError>;
 
 impl CommandError {
     pub const fn new(text: &'static str) -> CommandError {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     pub fn wrong_arity(name: &str) -> CommandError {
-        CommandError(format!("ERR wrong number of arguments for '{name}' command").into())
+        format!("ERR wrong number of arguments for '{name}' command").into()
     }
 
     /// "invalid expire time in 'set' command" and the like.
     pub fn invalid_expire(name: &str) -> CommandError {
-        CommandError(format!("ERR invalid expire time in '{name}' command").into())
+        format!("ERR invalid expire time in '{name}' command").into()
     }
 
     /// ZUNION and the like with no keys; `name` as the client wrote it.
     pub fn no_input_key(name: &[u8]) -> CommandError {
-        let name = String::from_utf8_lossy(name).to_lowercase();
-        CommandError(format!("ERR at least 1 input key is needed for '{name}' command").into())
+        let name = name.to_ascii_lowercase();
+        [
+            b"ERR at least 1 input key is needed for '",
+            &*name,
+            b"' command",
+        ]
+        .concat()
+        .into()
     }
 
     pub fn unsupported_option(option: &[u8]) -> CommandError {
-        let option = String::from_utf8_lossy(option);
-        CommandError(format!("ERR Unsupported option {option}").into())
+        [b"ERR Unsupported option ", option].concat().into()
     }
 
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<String> for CommandError {
+    fn from(text: String) -> CommandError {
+        text.into_bytes().into()
+    }
+}
+
+impl From<Vec<u8>> for CommandError {
+    fn from(text: Vec<u8>) -> CommandError {
+        CommandError(Cow::Owned(text))
+    }
+}
+
+impl std::fmt::Debug for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CommandError({})", self.text().escape_ascii())
     }
 }
 

@@ -105,7 +105,7 @@ impl World {
         };
         if let Err(error) = result {
             assert!(out.is_empty(), "a refused command has written no reply");
-            Reply::new(&mut out, self.protocol).error(error.text().as_bytes());
+            Reply::new(&mut out, self.protocol).error(error.text());
         }
         for index in 0..self.shards.len() {
             self.collect_effects(index);

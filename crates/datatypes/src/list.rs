@@ -356,7 +356,9 @@ impl List {
             }
             Body::Quick(nodes) => nodes.set(index, value, NodeLimit::of(limits)),
         };
-        self.shrink(limits);
+        if done {
+            self.shrink(limits);
+        }
         done
     }
 

@@ -437,7 +437,7 @@ impl Aof {
     pub fn refusal(&self) -> Option<CommandError> {
         let failure = self.failure.lock().expect("no holder of this lock panics");
         self.has_failed().then(|| {
-            CommandError(format!("MISCONF Errors writing to the AOF file: {failure}").into())
+            CommandError::from(format!("MISCONF Errors writing to the AOF file: {failure}"))
         })
     }
 

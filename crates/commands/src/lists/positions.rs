@@ -242,9 +242,11 @@ fn lpos(c: &mut Ctx<'_, '_>) -> CommandResult {
 fn lset(c: &mut Ctx<'_, '_>) -> CommandResult {
     let (key, limits) = (c.key(1), c.limits);
     let list = c.keys.list_mut(key)?.ok_or(NO_SUCH_KEY)?;
-    let index = integer(c.argv.arg(2))?;
-    let index = place(index, list.len()).ok_or(INDEX_OUT_OF_RANGE)?;
-    list.set(index, c.argv.arg(3), limits);
+    let index = integer(c.argv.arg(2)).map(|index| place(index, list.len()));
+    // Redis makes room for the value before it looks at the index: the encoding may change even so.
+    let somewhere = index.as_ref().ok().copied().flatten();
+    list.set(somewhere.unwrap_or(usize::MAX), c.argv.arg(3), limits);
+    index?.ok_or(INDEX_OUT_OF_RANGE)?;
     c.keys.wrote(key, "lset", 1, Effect::AsGiven);
     c.reply.ok();
     Ok(())

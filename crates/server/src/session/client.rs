@@ -22,9 +22,9 @@ const NO_SUCH_CLIENT: CommandError = CommandError::new("ERR No such client");
 /// Refuses a label that would not survive in a line of CLIENT LIST.
 pub fn check_name(name: &[u8], what: &str) -> CommandResult {
     if name.iter().any(|b| !(b'!'..=b'~').contains(b)) {
-        return Err(CommandError(
-            format!("ERR {what} cannot contain spaces, newlines or special characters.").into(),
-        ));
+        return Err(CommandError::from(format!(
+            "ERR {what} cannot contain spaces, newlines or special characters."
+        )));
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ fn client_type(name: &[u8]) -> Result<ClientType, CommandError> {
         .map(|(_, kind)| *kind)
         .ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
-            CommandError(format!("ERR Unknown client type '{name}'").into())
+            CommandError::from(format!("ERR Unknown client type '{name}'"))
         })
 }
 
@@ -95,7 +95,7 @@ impl Filters {
             } else if args::is(word, "user") {
                 if value != b"default" {
                     let user = String::from_utf8_lossy(value);
-                    return Err(CommandError(format!("ERR No such user '{user}'").into()));
+                    return Err(format!("ERR No such user '{user}'").into());
                 }
                 filters.user = Some(value.to_vec());
             } else if args::is(word, "skipme") {
@@ -171,9 +171,7 @@ impl Worker {
         let shown = String::from_utf8_lossy(attribute);
         let is_name = args::is(attribute, "lib-name");
         if !is_name && !args::is(attribute, "lib-ver") {
-            return Err(CommandError(
-                format!("ERR Unrecognized option '{shown}'").into(),
-            ));
+            return Err(format!("ERR Unrecognized option '{shown}'").into());
         }
         check_name(value, &shown)?;
         let mut labels = labels(&c.record);

@@ -45,7 +45,7 @@ pub(super) fn origin(record: &ClientRecord) -> Origin {
 }
 
 fn refused(error: &SetError) -> CommandError {
-    CommandError(error.to_string().into())
+    error.to_string().into()
 }
 
 impl Worker {
@@ -93,9 +93,7 @@ impl Worker {
             Err(error) => {
                 log!(Warning, "CONFIG REWRITE failed: {error}");
                 let reason = reason(&error);
-                Err(CommandError(
-                    format!("ERR Rewriting config file: {reason}").into(),
-                ))
+                Err(format!("ERR Rewriting config file: {reason}").into())
             }
         }
     }

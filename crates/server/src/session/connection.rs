@@ -31,6 +31,9 @@ impl Worker {
 
     pub(super) fn select(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
         let index = args::integer(argv.arg(1))?;
+        if i32::try_from(index).is_err() {
+            return Err(errors::NOT_INT32);
+        }
         if !(0..i64::from(self.config.databases)).contains(&index) {
             return Err(errors::DB_INDEX_OUT_OF_RANGE);
         }
@@ -86,9 +89,7 @@ impl Worker {
                 next += 2;
             } else {
                 let option = String::from_utf8_lossy(option);
-                return Err(CommandError(
-                    format!("ERR Syntax error in HELLO option '{option}'").into(),
-                ));
+                return Err(format!("ERR Syntax error in HELLO option '{option}'").into());
             }
         }
         if let Some((user, password)) = credentials {

@@ -137,7 +137,7 @@ impl Worker {
             }
             (b"error", 3) => {
                 let text = String::from_utf8_lossy(argv.arg(2));
-                Err(CommandError(text.replace(['\r', '\n'], " ").into()))
+                Err(text.replace(['\r', '\n'], " ").into())
             }
             (b"log", 3) => {
                 log!(
@@ -184,9 +184,7 @@ impl Worker {
             (b"sdslen", 3) => Worker::sdslen,
             _ => {
                 let shown = String::from_utf8_lossy(argv.arg(1)).replace(['\r', '\n'], " ");
-                return Err(CommandError(
-                    format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.").into(),
-                ));
+                return Err(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.").into());
             }
         };
         self.with_all_shards(c, situation, |worker, c, view| look(worker, c, argv, view))

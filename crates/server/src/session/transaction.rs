@@ -137,7 +137,14 @@ impl Worker {
             guards.iter_mut().map(|(_, guard)| &mut **guard).collect(),
             server.slots,
         );
-        if self.watches_hold(&c.watches, &mut view) {
+        let unchanged = self.watches_hold(&c.watches, &mut view);
+        // Before the commands run: an UNWATCH among them must find nothing that needs a baton.
+        for (db, key, _) in std::mem::take(&mut c.watches.keys) {
+            view.shard_mut(server.slots.shard_of(&key))
+                .watches
+                .unwatch(db, &key);
+        }
+        if unchanged {
             let marks: Vec<Mark> = view.shards().map(|shard| shard.log.mark()).collect();
             c.reply().array(transaction.queued.len());
             for (command, argv) in &transaction.queued {
@@ -146,11 +153,6 @@ impl Worker {
             self.seal_transaction(view.shards_mut(), &marks);
         } else {
             c.reply().null_array();
-        }
-        for (db, key, _) in std::mem::take(&mut c.watches.keys) {
-            view.shard_mut(server.slots.shard_of(&key))
-                .watches
-                .unwatch(db, &key);
         }
         drop(view);
         self.release_batons(c, guards);
@@ -164,13 +166,14 @@ impl Worker {
             .iter()
             .any(|(command, _)| command.is_write());
         let refusal = self.refusal_of_writes().filter(|_| writes)?;
-        Some(CommandError(
-            format!(
-                "EXECABORT Transaction discarded because of: {}",
-                refusal.text()
-            )
+        Some(
+            [
+                b"EXECABORT Transaction discarded because of: ",
+                refusal.text(),
+            ]
+            .concat()
             .into(),
-        ))
+        )
     }
 
     fn watches_hold(&self, watches: &Watches, view: &mut View<'_>) -> bool {
@@ -214,8 +217,8 @@ impl Worker {
         if let Err(error) = result {
             c.out.truncate(start);
             stat.failed.add(1);
-            self.count_error(error.text().as_bytes());
-            c.reply().error(error.text().as_bytes());
+            self.count_error(error.text());
+            c.reply().error(error.text());
         }
     }
 

@@ -6,7 +6,6 @@
 //! When a baton is taken for longer than a moment, the command is posted to the shard's inbox
 //! and the connection waits for the reply, while the worker goes on with others.
 
-use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -246,8 +245,8 @@ impl Worker {
             self.run_handler(handler, command, argv, Some(key), caller, guard, &mut c.out);
         if let Err(error) = result {
             self.stats().of(command).failed.add(1);
-            self.count_error(error.text().as_bytes());
-            c.reply().error(error.text().as_bytes());
+            self.count_error(error.text());
+            c.reply().error(error.text());
         }
         if let Some(lsn) = durable {
             c.wait_durable(shard, lsn);
@@ -324,8 +323,8 @@ impl Worker {
         };
         if let Err(error) = result {
             c.out.truncate(start);
-            self.count_error(error.text().as_bytes());
-            c.reply().error(error.text().as_bytes());
+            self.count_error(error.text());
+            c.reply().error(error.text());
         }
         if matches!(c.reply_mode, ReplyMode::Off | ReplyMode::SkipThis) {
             c.out.truncate(start);
@@ -386,8 +385,10 @@ impl Worker {
         c.transaction = None;
         self.forget_watches(c);
         let reason = error.text();
-        let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-        CommandError(format!("EXECABORT Transaction discarded because of: {reason}").into())
+        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+        [b"EXECABORT Transaction discarded because of: ", reason]
+            .concat()
+            .into()
     }
 
     /// Closes the connection of what talks HTTP: a web page's script may be behind it.
@@ -635,7 +636,7 @@ impl Worker {
             );
             let is_error = result.is_err();
             if let Err(error) = result {
-                resp::Reply::new(&mut bytes, caller.protocol).error(error.text().as_bytes());
+                resp::Reply::new(&mut bytes, caller.protocol).error(error.text());
             }
             let durable = lsn.map(|lsn| (shard.index(), lsn));
             self.posted_replies.push((
@@ -716,29 +717,36 @@ fn is_http(argv: Argv<'_>) -> bool {
 fn unknown_command(argv: Argv<'_>) -> CommandError {
     /// Redis shows so many bytes of the name, and about as many of the arguments.
     const SHOWN_BYTES: usize = 128;
-    // And only what is in front of a zero byte.
-    let visible = |bytes: &[u8], room: usize| {
-        let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(&bytes[..bytes.len().min(room)]).into_owned()
-    };
-    let mut args = String::new();
+    let mut args = Vec::new();
     for arg in argv.from(1).iter() {
         if args.len() >= SHOWN_BYTES {
             break;
         }
         let room = SHOWN_BYTES - args.len();
-        args.push_str(&format!("'{}' ", visible(arg, room)));
+        args.extend([b"'", visible(arg, room), b"' "].concat());
     }
-    CommandError(Cow::Owned(format!(
-        "ERR unknown command '{}', with args beginning with: {args}",
-        visible(argv.arg(0), SHOWN_BYTES)
-    )))
+    let name = visible(argv.arg(0), SHOWN_BYTES);
+    let with_args = b"', with args beginning with: ";
+    [b"ERR unknown command '", name, with_args, &args]
+        .concat()
+        .into()
+}
+
+/// At most `room` bytes of an argument, and only those in front of a zero byte, as Redis shows it.
+fn visible(bytes: &[u8], room: usize) -> &[u8] {
+    let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
+    &bytes[..bytes.len().min(room)]
 }
 
 fn unknown_subcommand(container: &Command, name: &[u8]) -> CommandError {
-    let shown = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
-    CommandError(Cow::Owned(format!(
-        "ERR unknown subcommand '{shown}'. Try {} HELP.",
-        container.name.to_uppercase()
-    )))
+    let container = container.name.to_ascii_uppercase();
+    [
+        b"ERR unknown subcommand '",
+        visible(name, 128),
+        b"'. Try ",
+        container.as_bytes(),
+        b" HELP.",
+    ]
+    .concat()
+    .into()
 }
