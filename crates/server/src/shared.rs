@@ -1,6 +1,9 @@
 //! What all threads of the server share. It is made once and lives as long as the process.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
@@ -136,13 +139,13 @@ impl Server {
     /// Puts a configuration in force. The caller holds `config_change`.
     pub fn publish_config(&self, config: Config) {
         *self.config.write().expect("no holder of this lock panics") = Arc::new(config);
-        self.config_version.fetch_add(1, Relaxed);
+        self.config_version.fetch_add(1, Release);
         self.workers.iter().for_each(|worker| worker.mailbox.wake());
     }
 
     #[inline]
     pub fn config_version(&self) -> u64 {
-        self.config_version.load(Relaxed)
+        self.config_version.load(Acquire)
     }
 
     #[inline]

@@ -219,7 +219,7 @@ impl Worker {
         server.snapshot.refresh(&new, &server.aof);
         let append_only = has(&["appendonly"]).then_some(new.appendonly);
         server.publish_config(new);
-        self.config_changed();
+        self.refresh_config();
         Ok(append_only)
     }
 

@@ -156,7 +156,9 @@ impl Worker {
         self.server.snapshot.refusal_of_writes(&self.server.aof)
     }
 
-    fn refresh_config(&mut self) {
+    /// Takes over the configuration in force, if it is another than this worker's.
+    #[inline]
+    pub(crate) fn refresh_config(&mut self) {
         let version = self.server.config_version();
         if version != self.config_version {
             self.config_version = version;
@@ -164,11 +166,6 @@ impl Worker {
             self.cross_shard = self.config.cross_shard;
             self.env.configure(&self.config);
         }
-    }
-
-    /// Makes the current thread's copy of the configuration the one in force, after CONFIG SET.
-    pub(crate) fn config_changed(&mut self) {
-        self.refresh_config();
     }
 
     fn cron(&mut self, reactor: &mut Reactor) {

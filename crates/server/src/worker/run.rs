@@ -66,6 +66,8 @@ impl Worker {
     /// Runs all whole requests in `bytes`, unless the connection comes to wait or close. Returns
     /// how many bytes were used, and what the rest needs to become a whole request.
     pub(super) fn process(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, usize) {
+        // Whoever was told that a CONFIG SET is done finds it done at every worker.
+        self.refresh_config();
         let mut done = 0;
         let mut wanted = 0;
         if c.record.killed.load(Relaxed) {

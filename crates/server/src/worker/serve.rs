@@ -80,6 +80,7 @@ impl Worker {
     }
 
     fn add_connection(&mut self, reactor: &mut Reactor, stream: Stream, _tag: u32) {
+        self.refresh_config();
         let server = self.server;
         let config = &self.config;
         self.stats().connections_received.add(1);
