@@ -219,8 +219,9 @@ def test_a_missing_manifest_loses_nothing(aof: Dataset, tmp_path: Path):
 
 
 def test_truncated_manifests(aof: Dataset, tmp_path: Path, chance: random.Random):
-    size = (aof.folder / MANIFEST).stat().st_size
-    for offset in sorted(chance.sample(range(size), len(rounds(20)))):
+    text = (aof.folder / MANIFEST).read_bytes()
+    ends_of_lines = {at for at in range(1, len(text)) if text[at - 1:at] == b"\n"}
+    for offset in sorted(ends_of_lines | set(chance.sample(range(len(text)), len(rounds(15))))):
         trial = Trial(aof, tmp_path / "copy", lambda folder: _truncate(folder / MANIFEST, offset))
         assert trial.refused or trial.complete, f"{offset} bytes of the manifest lose data:\n{trial.log}"
         if trial.refused:

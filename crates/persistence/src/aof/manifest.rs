@@ -67,6 +67,7 @@ impl Manifest {
     pub fn parse(text: &[u8]) -> Result<Manifest, (usize, String)> {
         let mut manifest = Manifest::default();
         let mut incr_seq_last = 0;
+        let mut count = None;
         let mut lines: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
         if lines.pop().is_some_and(|tail| !tail.is_empty()) {
             return Err((lines.len() + 1, "the last line has no end".into()));
@@ -78,6 +79,7 @@ impl Manifest {
             }
             if line.first() == Some(&b'#') {
                 manifest.run = parse_run(line).or(manifest.run);
+                count = parse_count(line).or(count);
                 continue;
             }
             let file = match parse_line(line) {
@@ -97,12 +99,17 @@ impl Manifest {
         if manifest.files.is_empty() {
             return Err((0, "the manifest names no file".into()));
         }
+        let named = manifest.files.len();
+        if let Some(count) = count.filter(|count| *count != named) {
+            let reason = format!("the manifest names {named} files and should name {count}");
+            return Err((0, reason));
+        }
         Ok(manifest)
     }
 
     /// The text that [`Manifest::parse`] and stock servers read.
     pub fn format(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = format!("#basalt files {}\n", self.files.len()).into_bytes();
         if let Some(run) = &self.run {
             out.extend_from_slice(
                 format!("#basalt boot-id {} run-id {}\n", run.boot_id, run.run_id).as_bytes(),
@@ -363,6 +370,12 @@ fn with_suffix(prefix: &OsStr, suffix: &str) -> OsString {
     let mut name = prefix.to_owned();
     name.push(suffix);
     name
+}
+
+/// How many files there should be: a manifest that lost its last lines would else be one of less data.
+fn parse_count(line: &[u8]) -> Option<usize> {
+    let count = line.strip_prefix(b"#basalt files ")?;
+    std::str::from_utf8(count).ok()?.trim_end().parse().ok()
 }
 
 fn parse_run(line: &[u8]) -> Option<RunMark> {
