@@ -37,12 +37,19 @@ impl CommandError {
     }
 
     pub fn unsupported_option(option: &[u8]) -> CommandError {
-        [b"ERR Unsupported option ", option].concat().into()
+        [b"ERR Unsupported option ", before_zero_byte(option)]
+            .concat()
+            .into()
     }
 
     pub fn text(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// As much of an argument as Redis shows: what is in front of a zero byte.
+pub fn before_zero_byte(bytes: &[u8]) -> &[u8] {
+    bytes.split(|b| *b == 0).next().unwrap_or_default()
 }
 
 impl From<String> for CommandError {

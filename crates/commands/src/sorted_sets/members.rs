@@ -270,6 +270,14 @@ fn zadd(c: &mut Ctx<'_, '_>) -> CommandResult {
 }
 
 fn zincrby(c: &mut Ctx<'_, '_>) -> CommandResult {
+    // Redis reads ZADD's options here, too, and then misses an argument.
+    let word = c.argv.arg(2);
+    if ["nx", "xx", "ch", "incr", "gt", "lt"]
+        .iter()
+        .any(|option| is(word, option))
+    {
+        return Err(SYNTAX);
+    }
     increment(c, AddOptions::default(), c.argv.arg(2), c.argv.arg(3))
 }
 

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use commands::{Command, CommandError, CommandResult, Flags, HostCommand, Run};
+use commands::{errors, Command, CommandError, CommandResult, Flags, HostCommand, Run};
 use config::CrossShard;
 use keyspace::baton::Guard;
 use keyspace::inbox::Inbox;
@@ -553,6 +553,16 @@ impl Worker {
         }
     }
 
+    /// As [`Worker::release_batons`], where the reply shows no write that it would have to wait for.
+    pub(crate) fn release_unshown(&mut self, guards: Vec<Held>) {
+        for held in guards {
+            if held.1.log.is_enabled() {
+                self.note_log(&held.1);
+            }
+            self.release(Some(held));
+        }
+    }
+
     /// Runs `f` on a shard, waiting for its baton.
     pub(crate) fn with_shard<R>(
         &mut self,
@@ -736,7 +746,7 @@ fn unknown_command(argv: Argv<'_>) -> CommandError {
 
 /// At most `room` bytes of an argument, and only those in front of a zero byte, as Redis shows it.
 fn visible(bytes: &[u8], room: usize) -> &[u8] {
-    let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
+    let bytes = errors::before_zero_byte(bytes);
     &bytes[..bytes.len().min(room)]
 }
 
