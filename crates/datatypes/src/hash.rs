@@ -6,10 +6,12 @@ use crate::record::{Field, RecordTable, Ref};
 use crate::{Element, Encoding, FormatError, IntBuffer, Limits, Listpack, Rng};
 
 /// See the module's head.
+#[derive(Clone)]
 pub struct Hash {
     body: Body,
 }
 
+#[derive(Clone)]
 enum Body {
     Packed(Listpack),
     Table(Box<RecordTable<Field>>),

@@ -16,10 +16,12 @@ use nodes::{NodeLimit, Nodes};
 use std::ops::Range;
 
 /// See the module's head.
+#[derive(Clone)]
 pub struct List {
     body: Body,
 }
 
+#[derive(Clone)]
 enum Body {
     /// Always `Node::Packed`, and the only node that may be empty.
     Single(Node),

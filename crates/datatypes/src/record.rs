@@ -405,6 +405,27 @@ impl RecordTable<Member> {
     }
 }
 
+impl Clone for RecordTable<Member> {
+    fn clone(&self) -> Self {
+        let mut copy = RecordTable::new();
+        for record in self.iter() {
+            copy.insert(record.key());
+        }
+        copy
+    }
+}
+
+impl Clone for RecordTable<Field> {
+    fn clone(&self) -> Self {
+        let mut copy = RecordTable::new();
+        for record in self.iter() {
+            let (field, value) = record.parts();
+            copy.set(field, value);
+        }
+        copy
+    }
+}
+
 impl RecordTable<Field> {
     /// True when the field is new.
     pub(crate) fn set(&mut self, field: &[u8], value: &[u8]) -> bool {

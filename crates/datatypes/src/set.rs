@@ -7,10 +7,12 @@ use crate::record::{Member, RecordTable, Ref};
 use crate::{Element, Encoding, FormatError, IntBuffer, IntSet, Limits, Listpack, Rng};
 
 /// See the module's head.
+#[derive(Clone)]
 pub struct Set {
     body: Body,
 }
 
+#[derive(Clone)]
 enum Body {
     Ints(IntSet),
     Packed(Listpack),

@@ -3,6 +3,7 @@
 use crate::{Hash, List, Set, SortedSet};
 
 /// A collection value.
+#[derive(Clone)]
 pub enum Value {
     List(List),
     Set(Set),

@@ -18,10 +18,12 @@ use ranked::Ranked;
 use std::ops::Range;
 
 /// See the module's head.
+#[derive(Clone)]
 pub struct SortedSet {
     body: Body,
 }
 
+#[derive(Clone)]
 enum Body {
     Packed(Listpack),
     Ranked(Box<Ranked>),

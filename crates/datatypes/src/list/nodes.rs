@@ -66,6 +66,7 @@ impl NodeLimit {
 }
 
 /// See the module's head.
+#[derive(Clone)]
 pub(super) struct Nodes {
     nodes: VecDeque<Node>,
     len: usize,

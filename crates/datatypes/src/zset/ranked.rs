@@ -24,6 +24,16 @@ pub(super) struct Ranked {
     tree: Tree<Entry>,
 }
 
+impl Clone for Ranked {
+    fn clone(&self) -> Ranked {
+        let mut copy = Ranked::new();
+        for (member, score) in self.range(0..self.len()) {
+            copy.insert(member, score);
+        }
+        copy
+    }
+}
+
 /// Whether the entry comes before (score, member).
 #[inline]
 fn is_before(table: &RecordTable<Scored>, entry: &Entry, score: f64, member: &[u8]) -> bool {
