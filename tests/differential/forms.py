@@ -1,0 +1,214 @@
+"""Every command form that the random scripts are made of, with its weight.
+
+A line is `[>=version] [weight *] form` in the language of grammar.py; weight 10 unless given. The
+terminals are in values.py. Commands whose outcome is random (SPOP) or that need several round trips
+(SCAN, DUMP with RESTORE) are steps of their own, in generator.py.
+"""
+
+STRINGS = """
+20 * SET k v
+15 * SET k v [EX ttl|PX pttl|EXAT at|PXAT pat|KEEPTTL] [NX|XX] [GET]
+4 * SET k v [GET] [XX|NX] [EX ttlbad|PX ttlbad|EXAT ttlbad]
+8 * SET k number
+15 * GET k
+8 * GETSET k v
+5 * GETDEL k
+8 * GETEX k [EX ttl|PX pttl|EXAT at|PXAT pat|PERSIST]
+2 * GETEX k (EX|PX|EXAT) ttlbad
+6 * SETNX k v
+4 * SETEX k (ttl|ttl|ttlbad) v
+4 * PSETEX k (pttl|pttl|ttlbad) v
+10 * APPEND k v
+8 * STRLEN k
+8 * SETRANGE k offset v
+8 * GETRANGE k i i
+4 * SUBSTR k i i
+12 * INCR k
+6 * DECR k
+8 * INCRBY k int
+6 * DECRBY k int
+8 * INCRBYFLOAT k float
+8 * MSET {k v}
+5 * MSETNX {k v}
+8 * MGET {any}
+5 * LCS k k [LEN|IDX|IDX WITHMATCHLEN|IDX MINMATCHLEN small]
+"""
+
+LISTS = """
+15 * LPUSH k {v}
+15 * RPUSH k {v}
+3 * RPUSH k manyvalues
+2 * LPUSH k manyvalues
+6 * LPUSHX k {v}
+6 * RPUSHX k {v}
+12 * LPOP k
+12 * RPOP k
+8 * LPOP k count
+8 * RPOP k count
+8 * LLEN k
+10 * LINDEX k i
+12 * LRANGE k i i
+3 * LRANGE k 0 -1
+8 * LSET k near v
+10 * LINSERT k (BEFORE|AFTER|SIDEWAYS) v v
+3 * LINSERT k (BEFORE|AFTER) m v
+10 * LREM k near m
+8 * LTRIM k i i
+10 * LMOVE k k (LEFT|RIGHT) (LEFT|RIGHT)
+5 * RPOPLPUSH k k
+8 * LMPOP numkeys (LEFT|RIGHT) [COUNT count]
+10 * LPOS k m [RANK rank] [COUNT count] [MAXLEN count]
+"""
+
+SETS = """
+20 * SADD k {m}
+8 * SADD k {int}
+2 * SADD k manymembers
+2 * SADD k manyints
+12 * SREM k {m}
+5 * SREM k {int}
+8 * SISMEMBER k m
+6 * SMISMEMBER k {m}
+6 * SCARD k
+8 * SMEMBERS k
+8 * SMOVE k k m
+6 * SINTER {k}
+6 * SUNION {k}
+6 * SDIFF {k}
+5 * SINTERCARD numkeys [LIMIT count]
+8 * SINTERSTORE k {k}
+8 * SUNIONSTORE k {k}
+8 * SDIFFSTORE k {k}
+"""
+
+HASHES = """
+25 * HSET k {m v}
+8 * HSET k m number
+3 * HSET k manyfields
+4 * HMSET k {m v}
+6 * HSETNX k m v
+10 * HGET k m
+8 * HMGET k {m}
+8 * HDEL k {m}
+6 * HEXISTS k m
+6 * HLEN k
+5 * HSTRLEN k m
+8 * HGETALL k
+4 * HKEYS k
+4 * HVALS k
+10 * HINCRBY k m int
+8 * HINCRBYFLOAT k m float
+"""
+
+SORTED_SETS = """
+20 * ZADD k {score m}
+12 * ZADD k [NX|XX] [GT|LT] [CH] {score m}
+5 * ZADD k [NX|XX] [GT|LT] [CH] INCR score m
+5 * ZADD k {0 m}
+3 * ZADD k manyscores
+8 * ZINCRBY k score m
+10 * ZREM k {m}
+5 * ZCARD k
+8 * ZSCORE k m
+5 * ZMSCORE k {m}
+6 * ZRANK k m
+6 * ZREVRANK k m
+>=7.2 3 * ZRANK k m WITHSCORE
+>=7.2 3 * ZREVRANK k m WITHSCORE
+10 * ZRANGE k i i [REV] [WITHSCORES]
+8 * ZRANGE k bound bound BYSCORE [REV] [LIMIT skip i] [WITHSCORES]
+5 * ZREVRANGE k i i [WITHSCORES]
+6 * ZRANGEBYSCORE k bound bound [WITHSCORES] [LIMIT skip i]
+6 * ZREVRANGEBYSCORE k bound bound [WITHSCORES] [LIMIT skip i]
+6 * ZCOUNT k bound bound
+8 * ZRANGESTORE k k i i [REV]
+6 * ZRANGESTORE k k bound bound BYSCORE [REV] [LIMIT skip i]
+5 * ZREMRANGEBYRANK k i i
+5 * ZREMRANGEBYSCORE k bound bound
+8 * ZPOPMIN k [count]
+8 * ZPOPMAX k [count]
+6 * ZMPOP numkeys (MIN|MAX) [COUNT count]
+6 * ZUNION numkeys [WEIGHTS float float] [AGGREGATE (SUM|MIN|MAX)] [WITHSCORES]
+6 * ZINTER numkeys [AGGREGATE (SUM|MIN|MAX)] [WITHSCORES]
+6 * ZDIFF numkeys [WITHSCORES]
+4 * ZINTERCARD numkeys [LIMIT count]
+7 * ZUNIONSTORE k twokeys [WEIGHTS weight weight] [AGGREGATE (SUM|MIN|MAX)]
+7 * ZINTERSTORE k twokeys [WEIGHTS weight weight] [AGGREGATE (SUM|MIN|MAX)]
+4 * ZUNIONSTORE k numkeys [AGGREGATE (SUM|MIN|MAX)]
+4 * ZINTERSTORE k numkeys [AGGREGATE (SUM|MIN|MAX)]
+6 * ZDIFFSTORE k numkeys
+"""
+
+# Only keys whose scores are all the same: otherwise the outcome depends on the heights of Redis's skip list.
+LEXICOGRAPHIC = """
+25 * ZADD lexkey {0 m}
+3 * ZADD lexkey 0 m 0 m 0 m 0 m 0 m 0 m 0 m 0 m 0 m
+6 * ZRANGE lexkey lex lex BYLEX [REV] [LIMIT skip i]
+2 * ZRANGE lexkey lex lex BYLEX WITHSCORES
+5 * ZRANGEBYLEX lexkey lex lex [LIMIT skip i]
+5 * ZREVRANGEBYLEX lexkey lex lex [LIMIT skip i]
+5 * ZLEXCOUNT lexkey lex lex
+6 * ZRANGESTORE k lexkey lex lex BYLEX [REV] [LIMIT skip i]
+5 * ZREMRANGEBYLEX lexkey lex lex
+3 * ZREM lexkey {m}
+1 * DEL lexkey
+1 * SET lexkey v
+"""
+
+KEYS = """
+12 * DEL {any}
+5 * UNLINK {any}
+8 * EXISTS {any}
+8 * TYPE any
+4 * TOUCH {any}
+3 * KEYS pattern
+8 * RENAME any any
+6 * RENAMENX any any
+10 * COPY any any [DB db] [REPLACE]
+6 * MOVE any db
+2 * RANDOMKEY
+10 * EXPIRE any ttl [NX|XX|GT|LT|XX GT|NX GT]
+6 * PEXPIRE any pttl [NX|XX|GT|LT]
+5 * EXPIREAT any at [NX|XX|GT|LT]
+5 * PEXPIREAT any pat [NX|XX|GT|LT]
+3 * (EXPIRE|PEXPIRE|EXPIREAT|PEXPIREAT) any ttlbad
+8 * TTL any
+6 * PTTL any
+5 * EXPIRETIME any
+5 * PEXPIRETIME any
+6 * PERSIST any
+14 * OBJECT ENCODING any
+2 * OBJECT REFCOUNT any
+2 * OBJECT IDLETIME any
+1 * OBJECT FREQ any
+2 * DUMP any
+2 * MEMORY USAGE any
+3 * DBSIZE
+12 * SELECT db
+"""
+
+RARE = """
+4 * FLUSHDB [ASYNC|SYNC]
+1 * FLUSHALL [ASYNC|SYNC]
+6 * SWAPDB db db
+5 * PING [v]
+3 * ECHO v
+3 * RESTORE any (0|pttl|ttlbad) v [REPLACE] [ABSTTL] [IDLETIME count]
+2 * UNWATCH
+2 * DISCARD
+2 * EXEC
+2 * OBJECT HELPME any
+2 * NOSUCHCOMMAND v v
+"""
+
+# Family: (its forms, its share of all commands).
+FAMILIES = {
+    "strings": (STRINGS, 20),
+    "lists": (LISTS, 20),
+    "sets": (SETS, 18),
+    "hashes": (HASHES, 17),
+    "sorted_sets": (SORTED_SETS, 24),
+    "lexicographic": (LEXICOGRAPHIC, 4),
+    "keys": (KEYS, 16),
+    "rare": (RARE, 1),
+}

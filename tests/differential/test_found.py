@@ -1,0 +1,74 @@
+"""Short scripts that once told ours from Redis, named after the behaviour that was wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from .generator import Script, Step
+from .runner import Target, run_script
+from .test_differential import TARGETS
+from support import split_args
+
+SCRIPTS = {
+    "UNWATCH inside a transaction of a connection that watches": """
+        WATCH k
+        MULTI
+        UNWATCH
+        SET k v
+        EXEC
+    """,
+    "errors quote what was sent, up to a zero byte": r"""
+        NOSUCH "\xff\r\n" "a\x00b"
+        "NO\x00SUCH" "\xff"
+        OBJECT "a\x00\xff\r\n" k
+        EXPIRE k 100 "\x00"
+    """,
+    "SELECT beyond 32 bits": """
+        SELECT 9223372036854775807
+        SELECT 2147483647
+    """,
+    "LSET beyond the end makes room first": """
+        CONFIG SET list-max-listpack-size 4
+        RPUSH l 1 2 3 4
+        LSET l 10 a
+        OBJECT ENCODING l
+        LSET l x a
+        CONFIG SET list-max-listpack-size -2
+    """,
+    "ZINCRBY by an option word": """
+        ZINCRBY z XX m
+        ZINCRBY z incr m
+    """,
+    "COPY keeps the encoding": """
+        ZADD z 1 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 2 b
+        ZREMRANGEBYRANK z 0 0
+        COPY z y
+        OBJECT ENCODING y
+        SADD s aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b
+        SPOP s 0
+        SREM s aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+        COPY s t DB 1
+        HSET h aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b c d
+        HDEL h aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+        COPY h g
+        OBJECT ENCODING g
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+def servers():
+    reference, targets = Target.named("redis"), [Target.named(name) for name in TARGETS]
+    yield reference, targets
+    for target in (reference, *targets):
+        target.close()
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_agrees_now(servers, name: str, resp: int) -> None:
+    reference, targets = servers
+    commands = [tuple(split_args(line.strip())) for line in SCRIPTS[name].strip().splitlines()]
+    script = Script(0, resp, (), (Step(tuple(commands)),))
+    found = run_script(reference, targets, script, reference.server.version())
+    assert found is None, f"{found.target}: {found.text}"
