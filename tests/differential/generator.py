@@ -248,6 +248,8 @@ class Generator:
         rng = self.rng
         name, family = rng.choice(((b"SCAN", None), (b"SSCAN", "sets"), (b"HSCAN", "hashes"), (b"ZSCAN", "sorted_sets")))
         command = [name] + ([self._pool_key(family)] if family else [])
+        if name == b"HSCAN" and self.version >= (7, 4) and rng.random() < 0.2:
+            command.append(b"NOVALUES")
         if rng.random() < 0.5:
             command += (b"COUNT", rng.choice((b"1", b"3", b"100", b"100000", b"0", b"x")))
         if rng.random() < 0.4:

@@ -21,6 +21,7 @@ from support.resp import Parser
 DATABASES = (0, 1, 2, 15)
 BATCH_STEPS = 40
 STATE_EVERY_STEPS = 500
+READ_BACK_EVERY_SCRIPTS = 3  # those whose seed this divides
 PAUSE_S = 0.005
 REPLY_TIMEOUT_S = 20.0
 _SENTINEL = b"--end of batch--"
@@ -37,14 +38,22 @@ class Target:
         self.client: Client | None = None
         self.observer: Client | None = None
         self.patience_s = REPLY_TIMEOUT_S
+        self.files: str | None = None
 
     @classmethod
     def named(cls, name: str) -> "Target":
-        """`basalt-2`, `basalt-2-message` (every foreign command through the inbox), or a kind of Server."""
+        """A kind of Server, or ours: `basalt-2`, with `-message` for every foreign command through the inbox, with
+        `-rdb` or `-aof` for a server that reads its data back from such files after some of the scripts.
+        """
         if not name.startswith("basalt-"):
             return cls(name, Server(name))
-        _, shards, *policy = name.split("-")
-        return cls(name, Server("basalt", shards=shards, cross_shard=policy[0] if policy else None))
+        _, shards, *words = name.split("-")
+        directives: dict[str, object] = {"cross_shard": "message"} if "message" in words else {}
+        if "aof" in words:
+            directives |= {"appendonly": "yes", "auto_aof_rewrite_min_size": "2mb"}
+        target = cls(name, Server("basalt", shards=shards, **directives))
+        target.files = next((word for word in words if word in ("rdb", "aof")), None)
+        return target
 
     def encode(self, command: Command) -> bytes:
         return encode_command(*command)
@@ -63,6 +72,15 @@ class Target:
         """Scores as numbers: servers before 7.2 print them with 17 digits."""
         state = dump_state(self.observer, DATABASES)
         return {db: {key: _with_numbers(entry) for key, entry in entries.items()} for db, entries in state.items()}
+
+    def read_back(self) -> None:
+        """What is in memory comes from files afterwards: of a snapshot, or of what a killed process had written."""
+        if self.files == "aof":
+            self.client = self.observer = None
+            self.server.restart(crash=True)
+            self.observer = self.server.client(timeout=self.patience_s)
+        else:
+            self.observer.cmd("DEBUG", "RELOAD")
 
     def revive(self) -> bool:
         """After a failed run: starts the server again unless it still answers. True: it had to."""
@@ -129,11 +147,24 @@ def run_script(reference: Target, targets: Sequence[Target], script: Script, ver
             since_state = 0
             expected = reference.state()
             for target in targets:
-                lines = diff_states(expected, target.state(), encodings=version >= (7, 2),
-                                    ttl_tolerance_ms=TIME_TOLERANCE_S * 1000)
-                if lines:
-                    return Found(target.name, at - 1, "state (reference / ours):\n  " + "\n  ".join(lines))
+                found = _compare_state(expected, target, at - 1, "state", encodings=version >= (7, 2))
+                if found:
+                    return found
+    if script.seed % READ_BACK_EVERY_SCRIPTS == 0:
+        for target in targets:
+            if target.files:
+                target.read_back()
+                found = _compare_state(expected, target, at - 1, f"state read back from {target.files}", encodings=False)
+                if found:
+                    return found
     return None
+
+
+def _compare_state(expected: dict, target: Target, step_index: int, what: str, encodings: bool) -> Found | None:
+    lines = diff_states(expected, target.state(), encodings=encodings, ttl_tolerance_ms=TIME_TOLERANCE_S * 1000)
+    if not lines:
+        return None
+    return Found(target.name, step_index, f"{what} (reference / ours):\n  " + "\n  ".join(lines))
 
 
 def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -209,7 +240,7 @@ def _restore(target: Target, key: bytes, payload: object) -> object:
 def _iterate(target: Target, command: Command) -> object:
     """Everything a whole iteration returns, sorted and without repetitions; or the error."""
     before, after = (1, command[1:]) if command[0] == b"SCAN" else (2, command[2:])
-    paired = command[0] in (b"HSCAN", b"ZSCAN")
+    paired = command[0] in (b"HSCAN", b"ZSCAN") and b"NOVALUES" not in command
     seen = set()
     cursor: object = b"0"
     for _ in range(200_000):

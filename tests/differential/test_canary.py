@@ -58,6 +58,24 @@ def test_mutant_is_caught(change) -> None:
     assert outcome.failures[0].script.command_count <= 8, str(outcome.failures[0])
 
 
+class Forgetful(Target):
+    """Loses a key whenever it reads its data back."""
+
+    def read_back(self) -> None:
+        self.observer.cmd("DEL", self.observer.cmd("RANDOMKEY") or "none")
+
+
+def test_loss_while_reading_back_is_caught() -> None:
+    reference, forgetful = Target.named("redis"), Forgetful("forgetful", Server("redis"))
+    forgetful.files = "aof"
+    try:
+        outcome = Campaign(reference, [forgetful]).run(2, 20_000, failures_max=1, shrink_seconds=3)
+    finally:
+        reference.close()
+        forgetful.close()
+    assert "read back from aof" in outcome.failures[0].found.text
+
+
 def test_redis_agrees_with_itself() -> None:
     """The generator asks nothing whose answer is not determined."""
     reference, other = Target.named("redis"), Target.named("redis")

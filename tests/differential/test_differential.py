@@ -1,4 +1,5 @@
-"""Random commands to a real Redis and to ours, in every layout of shards at once.
+"""Random commands to a real Redis and to ours, in every layout of shards at once; some of ours read their data
+back from their files after every few scripts.
 
 DIFFERENTIAL_COMMANDS (per reference and server; default 250000) and DIFFERENTIAL_SEED (default: a fixed
 one, so that a failure of CI is a failure at home) change the length and the scripts.
@@ -14,7 +15,7 @@ from .campaign import Campaign
 from .runner import Target
 from support import peer_binary
 
-TARGETS = ("basalt-1", "basalt-2", "basalt-8", "basalt-2-message")
+TARGETS = ("basalt-1-rdb", "basalt-2", "basalt-8-aof", "basalt-2-message-aof")
 REFERENCES = ("redis", "redis-new") if peer_binary() else ("redis",)
 COMMANDS = int(os.environ.get("DIFFERENTIAL_COMMANDS", "250000"))
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "20240729"))
