@@ -1,7 +1,7 @@
 //! Signals: one thread waits for them, all others have them blocked.
 //!
-//! SIGTERM and SIGINT ask the coordinator for a shutdown; a second one exits at once, without
-//! saving. SIGPIPE and SIGHUP are ignored, as in Redis.
+//! SIGTERM and SIGINT ask the coordinator for a shutdown; a second one, or one while the dataset
+//! is being loaded, exits at once, without saving. SIGPIPE and SIGHUP are ignored, as in Redis.
 
 use std::io;
 
@@ -10,6 +10,7 @@ use nix::sys::signal::{signal, SigHandler, SigSet, Signal};
 
 use crate::coordinator::Request;
 use crate::log;
+use crate::shared::Server;
 
 /// Blocks the signals in this thread and those it will start. Call before the first thread.
 pub fn block() -> io::Result<SigSet> {
@@ -26,7 +27,7 @@ pub fn block() -> io::Result<SigSet> {
 }
 
 /// The signal thread.
-pub fn wait(set: &SigSet, coordinator: &Sender<Request>) {
+pub fn wait(set: &SigSet, server: &Server, coordinator: &Sender<Request>) {
     let mut asked = false;
     while let Ok(received) = set.wait() {
         let name = if received == Signal::SIGINT {
@@ -37,6 +38,10 @@ pub fn wait(set: &SigSet, coordinator: &Sender<Request>) {
         if asked {
             log!(Warning, "You insist... exiting now.");
             std::process::exit(1);
+        }
+        if server.is_loading() {
+            log!(Warning, "Received {name} while loading, exiting now.");
+            std::process::exit(0);
         }
         asked = true;
         log!(Warning, "Received {name} scheduling shutdown...");

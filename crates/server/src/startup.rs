@@ -329,7 +329,9 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
     server.aof.set_sync(sync_service(server)?);
     server.aof.configure(&server.config());
     log_start(server);
-    spawn("signals", move || signals::wait(&blocked, &requests))?;
+    spawn("signals", move || {
+        signals::wait(&blocked, server, &requests)
+    })?;
     spawn("lazy-free", move || free(server, &to_free))?;
     let mut threads = workers(server, listeners)?;
     let mut coordinator = Coordinator::new(server, coordinator_requests, files_to_remove);

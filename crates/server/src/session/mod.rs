@@ -115,7 +115,7 @@ impl Worker {
                 );
                 let result = f(self, c, &mut view);
                 drop(view);
-                self.release_batons(c, guards);
+                self.release_unshown(guards);
                 result
             }
         }

@@ -35,9 +35,8 @@ use touched::Touched;
 /// The accepting worker; it hands connections to the others.
 pub const ACCEPTING_WORKER: usize = 0;
 
-/// Between two looks at timers while something may be due, and while nothing is.
-const CRON_BUSY: Duration = Duration::from_millis(100);
-const CRON_IDLE: Duration = Duration::from_millis(1000);
+/// Between two looks at timers: as often as Redis at its default `hz`.
+const CRON_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Worker {
     pub(crate) index: usize,
@@ -173,13 +172,13 @@ impl Worker {
         if now < self.next_cron {
             return;
         }
-        let expiring = self.expire_cycle();
+        self.expire_cycle();
         self.close_idle(reactor);
-        self.next_cron = now + if expiring { CRON_BUSY } else { CRON_IDLE };
+        self.next_cron = now + CRON_INTERVAL;
     }
 
-    /// Deletes keys of the home shard whose time has passed. True while any key there expires.
-    fn expire_cycle(&mut self) -> bool {
+    /// Deletes keys of the home shard whose time has passed.
+    fn expire_cycle(&mut self) {
         /// Keys drawn from a database at a time, and more of each with `active-expire-effort`.
         const SAMPLES: usize = 20;
         const SAMPLES_PER_EFFORT: usize = 5;
@@ -187,10 +186,10 @@ impl Worker {
         const ROUNDS: usize = 200;
         let server = self.server;
         let Some(cell) = server.shards.get(self.index) else {
-            return false;
+            return;
         };
         let Some(mut guard) = cell.baton.try_take() else {
-            return true;
+            return;
         };
         guard.set_clock(
             server
@@ -226,7 +225,6 @@ impl Worker {
             }
         }
         self.release(Some((ShardIndex(self.index as u16), guard)));
-        active && expiring
     }
 
     /// Writes the logs that this turn's replies show.
