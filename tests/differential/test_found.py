@@ -30,9 +30,10 @@ SCRIPTS = {
     "LSET beyond the end makes room first": """
         CONFIG SET list-max-listpack-size 4
         RPUSH l 1 2 3 4
+        LSET l x a
+        OBJECT ENCODING l
         LSET l 10 a
         OBJECT ENCODING l
-        LSET l x a
         CONFIG SET list-max-listpack-size -2
     """,
     "ZINCRBY by an option word": """

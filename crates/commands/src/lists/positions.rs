@@ -242,11 +242,10 @@ fn lpos(c: &mut Ctx<'_, '_>) -> CommandResult {
 fn lset(c: &mut Ctx<'_, '_>) -> CommandResult {
     let (key, limits) = (c.key(1), c.limits);
     let list = c.keys.list_mut(key)?.ok_or(NO_SUCH_KEY)?;
-    let index = integer(c.argv.arg(2)).map(|index| place(index, list.len()));
-    // Redis makes room for the value before it looks at the index: the encoding may change even so.
-    let somewhere = index.as_ref().ok().copied().flatten();
-    list.set(somewhere.unwrap_or(usize::MAX), c.argv.arg(3), limits);
-    index?.ok_or(INDEX_OUT_OF_RANGE)?;
+    let index = place(integer(c.argv.arg(2))?, list.len());
+    // Redis makes room for the value before it looks for the place: the encoding may change even so.
+    list.set(index.unwrap_or(usize::MAX), c.argv.arg(3), limits);
+    index.ok_or(INDEX_OUT_OF_RANGE)?;
     c.keys.wrote(key, "lset", 1, Effect::AsGiven);
     c.reply.ok();
     Ok(())
