@@ -6,7 +6,7 @@ import pytest
 
 from .generator import Script, Step
 from .runner import Target, run_script
-from .test_differential import TARGETS
+from .test_differential import REFERENCES, TARGETS
 from support import split_args
 
 SCRIPTS = {
@@ -15,6 +15,24 @@ SCRIPTS = {
         MULTI
         UNWATCH
         SET k v
+        EXEC
+    """,
+    "a transaction of commands about the server itself": """
+        WATCH k
+        MULTI
+        SELECT 1
+        SET k v
+        CONFIG SET maxmemory-samples 5
+        CONFIG RESETSTAT
+        CLIENT SETNAME name
+        CLIENT GETNAME
+        CLIENT KILL ID 999999
+        DEBUG SET-ACTIVE-EXPIRE 1
+        BGREWRITEAOF
+        SWAPDB 0 1
+        FLUSHALL
+        DBSIZE
+        SELECT 0
         EXEC
     """,
     "errors quote what was sent, up to a zero byte": r"""
@@ -57,9 +75,9 @@ SCRIPTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def servers():
-    reference, targets = Target.named("redis"), [Target.named(name) for name in TARGETS]
+@pytest.fixture(scope="module", params=REFERENCES)
+def servers(request: pytest.FixtureRequest):
+    reference, targets = Target.named(request.param), [Target.named(name) for name in TARGETS]
     yield reference, targets
     for target in (reference, *targets):
         target.close()
