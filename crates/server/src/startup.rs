@@ -44,7 +44,7 @@ pub fn version_line() -> String {
     format!(
         "Basalt server v={} redis={} malloc=mimalloc bits={bits}",
         env!("CARGO_PKG_VERSION"),
-        crate::session::REDIS_VERSION
+        commands::REDIS_VERSION
     )
 }
 
@@ -430,7 +430,7 @@ fn log_start(server: &Server) {
         Notice,
         "Basalt {} (behaviour of Redis {}), pid {}",
         env!("CARGO_PKG_VERSION"),
-        crate::session::REDIS_VERSION,
+        commands::REDIS_VERSION,
         std::process::id()
     );
     match &server.identity.config_file {

@@ -10,8 +10,6 @@ mod info;
 mod persistence;
 pub mod transaction;
 
-pub use commands::REDIS_VERSION;
-
 use commands::{Command, CommandResult, HostCommand};
 use keyspace::View;
 use resp::Argv;
