@@ -1,30 +1,10 @@
 //! basalt-server: arguments, configuration, threads, wait.
 
-mod allocator;
-mod aof;
-mod child;
-mod clients;
-mod clock;
-mod codec;
-mod command_stats;
-mod coordinator;
-mod crash;
-mod load;
-mod logger;
-mod renames;
-mod safe_point;
-mod session;
-mod shared;
-mod signals;
-mod snapshot;
-mod startup;
-mod stats;
-mod worker;
-
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use startup::Invocation;
+use server::startup::Invocation;
+use server::{allocator, crash, startup};
 
 #[global_allocator]
 static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;

@@ -1,0 +1,22 @@
+//! The server: workers, coordinator, sessions, persistence at work. `main.rs` only starts it.
+
+pub mod allocator;
+mod aof;
+mod child;
+mod clients;
+mod clock;
+mod codec;
+mod command_stats;
+mod coordinator;
+pub mod crash;
+mod load;
+mod logger;
+mod renames;
+mod safe_point;
+mod session;
+mod shared;
+mod signals;
+mod snapshot;
+pub mod startup;
+mod stats;
+mod worker;
