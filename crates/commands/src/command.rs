@@ -60,6 +60,9 @@ pub enum Run {
     Keys(fn(&mut Ctx<'_, '_>) -> CommandResult),
     /// On all shards at once.
     AllShards(fn(&mut Ctx<'_, '_>) -> CommandResult),
+    /// On all shards at once, about the whole databases that [`crate::whole_databases`] names. In a transaction as
+    /// `AllShards`.
+    WholeDatabases(fn(&mut Ctx<'_, '_>) -> CommandResult),
     /// On the shard that the cursor in its first argument names, and those after it.
     Cursor(fn(&mut Ctx<'_, '_>) -> CommandResult),
     /// On no shard: it depends on its arguments, the time and the command table alone.

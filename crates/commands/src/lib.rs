@@ -35,6 +35,7 @@ pub use command::{Command, Deprecated, Flags, Group, HostCommand, Run};
 pub use context::{Codec, Ctx, Effect, Keyspace, RestoredValue};
 pub use errors::{CommandError, CommandResult};
 pub use key_spec::{Begin, Find, KeySpec};
+pub use keys::databases::whole_databases;
 pub use keys::iterate::cursor_shard;
 pub use table::{all, find, find_subcommand};
 

@@ -132,7 +132,7 @@ impl World {
                 }
                 f
             }
-            Run::AllShards(f) => {
+            Run::AllShards(f) | Run::WholeDatabases(f) => {
                 held.extend((0..self.slots.shards()).map(ShardIndex));
                 f
             }

@@ -171,7 +171,7 @@ impl CommandReceiver for Commands {
                 shards.add_keys(command, argv);
                 handler
             }
-            Run::AllShards(handler) => {
+            Run::AllShards(handler) | Run::WholeDatabases(handler) => {
                 shards.add_all();
                 handler
             }

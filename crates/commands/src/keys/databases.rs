@@ -2,15 +2,21 @@
 //!
 //! With one shard, emptying and swapping databases is logged as it was asked for. With several,
 //! each shard's log is about its own keys alone, and a stock server loads one after the other: it
-//! would empty or swap what earlier logs brought. So each shard logs what became of its keys.
+//! would empty or swap what earlier logs brought. So each shard logs what became of its keys. Where
+//! these are many, the server logs the command itself, between two generations of segments, and runs
+//! the function with the logs off.
 
 use keyspace::{Db, DbIndex, Garbage, Key, Shard, ValueRef};
+
+use resp::Argv;
 
 use crate::acl::Categories;
 use crate::args;
 use crate::command::{Command, Flags, Group, Run};
 use crate::context::{Codec, Ctx};
-use crate::errors::{CommandResult, INVALID_FIRST_DB_INDEX, INVALID_SECOND_DB_INDEX, SYNTAX};
+use crate::errors::{
+    CommandError, CommandResult, INVALID_FIRST_DB_INDEX, INVALID_SECOND_DB_INDEX, SYNTAX,
+};
 use crate::keys;
 
 const ROW: Command = Command {
@@ -33,11 +39,11 @@ pub const COMMANDS: &[Command] = &[
         name: "flushdb",
         summary: "Deletes all keys of the database.",
         complexity:
-            "O(N) with N keys, when they are logged one by one; freeing is left to another thread",
+            "O(1) with one shard or many keys, O(N) with few, which are logged one by one; freeing is left to another thread",
         arity: -1,
         flags: Flags::WRITE.union(Flags::DANGEROUS),
         syntax: "[ASYNC | SYNC]",
-        run: Run::AllShards(flushdb),
+        run: Run::WholeDatabases(flushdb),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..ROW
     },
@@ -45,11 +51,11 @@ pub const COMMANDS: &[Command] = &[
         name: "flushall",
         summary: "Deletes all keys of all databases.",
         complexity:
-            "O(N) with N keys, when they are logged one by one; freeing is left to another thread",
+            "O(1) with one shard or many keys, O(N) with few, which are logged one by one; freeing is left to another thread",
         arity: -1,
         flags: Flags::WRITE.union(Flags::DANGEROUS),
         syntax: "[ASYNC | SYNC]",
-        run: Run::AllShards(flushall),
+        run: Run::WholeDatabases(flushall),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..ROW
     },
@@ -57,11 +63,11 @@ pub const COMMANDS: &[Command] = &[
         name: "swapdb",
         summary: "Swaps the content of two databases.",
         since: "4.0.0",
-        complexity: "O(1); O(N) with N keys when they are logged one by one",
+        complexity: "O(1) with one shard or many keys, O(N) with few, which are logged one by one",
         arity: 3,
         flags: Flags::WRITE.union(Flags::FAST).union(Flags::DANGEROUS),
         syntax: "index1 index2",
-        run: Run::AllShards(swapdb),
+        run: Run::WholeDatabases(swapdb),
         ..ROW
     },
 ];
@@ -73,30 +79,58 @@ fn dbsize(c: &mut Ctx<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// FLUSHDB and FLUSHALL take one word at most. Both words mean the same here: memory is always
-/// given back by another thread.
-fn check_flush_mode(c: &Ctx<'_, '_>) -> CommandResult {
-    match c.argv.get(1) {
-        None => Ok(()),
-        Some(word) if c.argv.len() == 2 && (args::is(word, "async") || args::is(word, "sync")) => {
-            Ok(())
+/// The databases that a command running on [`Run::WholeDatabases`] is about, of so many that there are, or why its
+/// arguments are wrong.
+pub fn whole_databases(
+    command: &Command,
+    argv: Argv<'_>,
+    selected: DbIndex,
+    count: u32,
+) -> Result<Vec<DbIndex>, CommandError> {
+    match command.name {
+        "swapdb" => {
+            let index = |arg, error: CommandError| {
+                let n = args::integer_or(arg, error.clone())?;
+                i32::try_from(n).map(i64::from).map_err(|_| error)
+            };
+            let a = index(argv.arg(1), INVALID_FIRST_DB_INDEX)?;
+            let b = index(argv.arg(2), INVALID_SECOND_DB_INDEX)?;
+            let checked = |n| keys::checked_database(n, count);
+            Ok(vec![checked(a)?, checked(b)?])
         }
-        Some(_) => Err(SYNTAX),
+        name => {
+            // Both words mean the same here: memory is always given back by another thread.
+            let plain = match argv.get(1) {
+                None => true,
+                Some(word) => {
+                    argv.len() == 2 && (args::is(word, "async") || args::is(word, "sync"))
+                }
+            };
+            match (plain, name) {
+                (false, _) => Err(SYNTAX),
+                (true, "flushdb") => Ok(vec![selected]),
+                (true, _) => Ok((0..count).map(DbIndex).collect()),
+            }
+        }
     }
 }
 
+fn concerned(c: &Ctx<'_, '_>, command: &str) -> Result<Vec<DbIndex>, CommandError> {
+    let row = COMMANDS.iter().find(|row| row.name == command);
+    let row = row.expect("the rows are in this file");
+    whole_databases(row, c.argv, c.keys.db, keys::databases(c))
+}
+
 fn flushdb(c: &mut Ctx<'_, '_>) -> CommandResult {
-    check_flush_mode(c)?;
-    flush(c, &[c.keys.db], b"FLUSHDB");
+    let databases = concerned(c, "flushdb")?;
+    flush(c, &databases, b"FLUSHDB");
     c.reply.ok();
     Ok(())
 }
 
 fn flushall(c: &mut Ctx<'_, '_>) -> CommandResult {
-    check_flush_mode(c)?;
-    let count = c.keys.view.shards().next().map_or(0, Shard::databases);
-    let all: Vec<DbIndex> = (0..count as u32).map(DbIndex).collect();
-    flush(c, &all, b"FLUSHALL");
+    let databases = concerned(c, "flushall")?;
+    flush(c, &databases, b"FLUSHALL");
     // Redis counts an emptied server as a change even when it was empty before.
     c.keys.view.shards_mut()[0].dirty += 1;
     c.reply.ok();
@@ -140,14 +174,9 @@ fn log_deletions(shard: &mut Shard, db: DbIndex, old: &Db) {
 }
 
 fn swapdb(c: &mut Ctx<'_, '_>) -> CommandResult {
-    let int = |arg, error: crate::CommandError| {
-        let n = args::integer_or(arg, error.clone())?;
-        i32::try_from(n).map(i64::from).map_err(|_| error)
+    let [a, b] = concerned(c, "swapdb")?[..] else {
+        unreachable!("a swap is of two databases")
     };
-    let a = int(c.argv.arg(1), INVALID_FIRST_DB_INDEX)?;
-    let b = int(c.argv.arg(2), INVALID_SECOND_DB_INDEX)?;
-    let a = keys::checked_database(c, a)?;
-    let b = keys::checked_database(c, b)?;
     let (selected, alone) = (c.keys.db, c.keys.view.slots().shards() == 1);
     for shard in c.keys.view.shards_mut() {
         if a == b {

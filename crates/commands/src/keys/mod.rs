@@ -145,14 +145,18 @@ fn type_name(entry: EntryRef<'_>) -> &'static str {
 fn database(c: &Ctx<'_, '_>, index: usize) -> Result<DbIndex, CommandError> {
     let n = args::integer(c.argv.arg(index))?;
     let n = i32::try_from(n).map_err(|_| NOT_INT32)?;
-    checked_database(c, n.into())
+    checked_database(n.into(), databases(c))
 }
 
-/// The database of this number, if there is one.
-fn checked_database(c: &Ctx<'_, '_>, n: i64) -> Result<DbIndex, CommandError> {
-    let count = c.keys.view.shards().next().map_or(0, |s| s.databases());
+/// How many databases there are.
+fn databases(c: &Ctx<'_, '_>) -> u32 {
+    c.keys.view.shards().next().map_or(0, |s| s.databases()) as u32
+}
+
+/// The database of this number, of so many that there are.
+fn checked_database(n: i64, count: u32) -> Result<DbIndex, CommandError> {
     match u32::try_from(n) {
-        Ok(n) if (n as usize) < count => Ok(DbIndex(n)),
+        Ok(n) if n < count => Ok(DbIndex(n)),
         _ => Err(DB_INDEX_OUT_OF_RANGE),
     }
 }

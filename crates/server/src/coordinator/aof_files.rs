@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use config::Config;
+use keyspace::{DbIndex, Log, Lsn, ShardIndex};
 use persistence::aof::manifest::{Manifest, RunMark};
 use persistence::aof::recover::RecoveredSegment;
 use persistence::aof::segment::SegmentWriter;
@@ -246,15 +247,75 @@ impl Coordinator {
             self.aof_files.store(&self.storage)?;
         }
         self.aof_files.rewriting = Some(self.aof_files.manifest.generation_last());
-        for writer in writers {
-            self.server.aof.install(writer.id().shard, writer);
-        }
+        self.install(writers);
         if !self.server.aof.is_on() {
             self.enable_logs(true);
         }
+        Ok(())
+    }
+
+    /// Begins a generation behind one that holds nothing but `effect`, which is about all shards. All workers stand
+    /// still. On an error nothing has changed.
+    pub(super) fn begin_generation_behind(
+        &mut self,
+        db: DbIndex,
+        effect: &[&[u8]],
+    ) -> Result<(), String> {
+        self.make_durable()?;
+        let before = self.aof_files.manifest.clone();
+        let first = ShardIndex(0);
+        let lsn = self.server.with_shard(first, |shard| shard.log.end());
+        let result = self.switch_behind(lsn, db, effect);
+        result.map_err(|error| {
+            self.aof_files.manifest = before;
+            self.server
+                .with_shard(first, |shard| shard.log.start_at(lsn));
+            error.to_string()
+        })
+    }
+
+    fn switch_behind(&mut self, lsn: Lsn, db: DbIndex, effect: &[&[u8]]) -> Result<(), AofError> {
+        let server = self.server;
+        let files = &mut self.aof_files;
+        // A generation of one segment: of the first shard, as if it were the only one.
+        let id = SegmentId {
+            shard: ShardIndex(0),
+            shard_count: 1,
+            generation: files.manifest.generation_last() + 1,
+        };
+        let path = files
+            .dir
+            .join(&files.manifest.add_segment(&files.prefix, id).name);
+        let mut log = Log::default();
+        log.set_enabled(true);
+        log.append(db, effect);
+        let mut block = Vec::new();
+        log.swap(&mut block);
+        let mut writer = SegmentWriter::create(&self.storage, &path, id, lsn)?;
+        let io = |doing| {
+            let path = path.clone();
+            move |error| AofError::Io { path, doing, error }
+        };
+        let end = writer
+            .append(&mut block, server.aof.stamp())
+            .map_err(io("write"))?;
+        writer.file().datasync().map_err(io("sync"))?;
+        server.with_shard(id.shard, |shard| shard.log.start_at(end));
+        let writers = self.new_generation()?;
+        if self.aof_files.stored {
+            self.aof_files.manifest.run = Some(self.run_mark());
+            self.aof_files.store(&self.storage)?;
+        }
+        self.install(writers);
+        Ok(())
+    }
+
+    fn install(&mut self, writers: Vec<SegmentWriter>) {
+        for writer in writers {
+            self.server.aof.install(writer.id().shard, writer);
+        }
         self.aof_files.measure_older(&self.storage);
         self.publish_size();
-        Ok(())
     }
 
     /// The child has written the base: puts it in force and removes what it replaces.

@@ -8,6 +8,7 @@ mod aof_files;
 mod children;
 mod shutdown;
 mod start;
+mod whole_databases;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +29,7 @@ use crate::{allocator, clock, log};
 use aof_files::AofFiles;
 use children::RunningChild;
 pub use shutdown::SaveOnShutdown;
+pub use whole_databases::WholeDatabases;
 
 pub enum Request {
     /// Write the snapshot now, with all workers standing still.
@@ -36,6 +38,8 @@ pub enum Request {
     StartChild(ChildKind),
     /// CONFIG SET appendonly.
     SetAppendOnly(bool, Option<ReplyTo>),
+    /// A command about databases with many keys.
+    BetweenGenerations(Box<WholeDatabases>),
     /// FLUSHALL has run: a snapshot under way would bring the data back.
     Flushed,
     /// Save, empty and load again.
@@ -140,6 +144,7 @@ impl Coordinator {
                     reply_to.send(self.server, b"+OK\r\n");
                 }
             }
+            Request::BetweenGenerations(request) => self.run_between_generations(&request),
             Request::Flushed => self.after_flush(),
             Request::Reload {
                 reply_to,

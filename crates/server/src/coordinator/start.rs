@@ -273,7 +273,7 @@ impl Coordinator {
         reply_to.send(server, result.err().unwrap_or(b"+OK\r\n"));
     }
 
-    fn log_effects(&self, on: bool) {
+    pub(super) fn log_effects(&self, on: bool) {
         for shard in self.server.shard_indexes() {
             self.server
                 .with_shard(shard, |shard| shard.log.set_enabled(on));

@@ -4,14 +4,18 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::MutexGuard;
 
-use commands::{args, errors, CommandError, CommandResult};
+use commands::{args, errors, Command, CommandError, CommandResult};
 use resp::Argv;
 
 use super::Host;
-use crate::coordinator::{Request, SaveOnShutdown};
+use crate::coordinator::{Request, SaveOnShutdown, WholeDatabases};
 use crate::snapshot::{ChildKind, Plans};
 use crate::worker::connection::Connection;
 use crate::worker::Worker;
+
+/// Keys whose effects are logged one by one when a whole database is emptied or swapped. A generation costs some files
+/// and fdatasyncs.
+const LOGGED_ONE_BY_ONE_MAX: usize = 1000;
 
 const SAVE_IN_PROGRESS: CommandError = CommandError::new("ERR Background save already in progress");
 const OTHER_CHILD: CommandError = CommandError::new(
@@ -35,6 +39,51 @@ impl Worker {
     pub(super) fn request(&self, request: Request) {
         // Without its receiver the process is about to end.
         let _ = self.server.coordinator.send(request);
+    }
+
+    /// Whether a command about whole databases would log more keys one by one than a new generation of the AOF costs.
+    pub(crate) fn concerns_many_keys(
+        &mut self,
+        c: &Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> Result<bool, CommandError> {
+        let server = self.server;
+        let count = self.config.databases;
+        let databases = commands::whole_databases(command, argv, c.db, count)?;
+        if !server.aof.is_on() || server.shards.len() == 1 {
+            return Ok(false);
+        }
+        let keys: usize = server
+            .shard_indexes()
+            .map(|index| {
+                let lens = |shard: &mut keyspace::Shard| {
+                    databases
+                        .iter()
+                        .map(|db| shard.db(*db).len())
+                        .sum::<usize>()
+                };
+                server.with_shard(index, lens)
+            })
+            .sum();
+        Ok(keys > LOGGED_ONE_BY_ONE_MAX)
+    }
+
+    /// Has the coordinator run the command with an AOF generation of its own.
+    pub(crate) fn run_between_generations(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) {
+        let caller = c.caller();
+        let reply_to = self.wait_for_reply(c);
+        self.request(Request::BetweenGenerations(Box::new(WholeDatabases {
+            command,
+            argv: argv.to_owned(),
+            caller,
+            reply_to,
+        })));
     }
 
     pub(super) fn save(&mut self, c: &mut Connection) -> CommandResult {

@@ -199,6 +199,7 @@ impl Worker {
         let result = match command.run {
             Run::Keys(handler)
             | Run::AllShards(handler)
+            | Run::WholeDatabases(handler)
             | Run::Cursor(handler)
             | Run::Nowhere(handler) => {
                 let caller = c.caller();
@@ -259,7 +260,7 @@ fn shards_of(transaction: &Transaction, watches: &Watches, slots: keyspace::Slot
     let mut shards = ShardSet::new(slots);
     for (command, argv) in &transaction.queued {
         match command.run {
-            Run::AllShards(_) | Run::Cursor(_) => shards.add_all(),
+            Run::AllShards(_) | Run::WholeDatabases(_) | Run::Cursor(_) => shards.add_all(),
             Run::Host(host) if ALL_SHARDS_HOST_COMMANDS.contains(&host) => shards.add_all(),
             Run::Keys(_) => shards.add_keys(command, argv.argv()),
             Run::Nowhere(_) | Run::Host(_) | Run::Container => {}

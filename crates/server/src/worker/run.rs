@@ -440,6 +440,13 @@ impl Worker {
                     .env
                     .call(handler, &mut view, caller, self.now, argv, None, &mut c.out);
             }
+            Run::WholeDatabases(handler) => {
+                if self.concerns_many_keys(c, command, argv)? {
+                    self.run_between_generations(c, command, argv);
+                    return Ok(());
+                }
+                handler
+            }
             Run::Keys(handler) | Run::AllShards(handler) | Run::Cursor(handler) => handler,
             Run::Container => unreachable!("resolved to a subcommand"),
         };
