@@ -43,10 +43,14 @@ def all_targets(shards: int) -> tuple[Target, ...]:
         faster("p1", 1.3), cheaper("p1", "io_uring", 0.75), cheaper("p1", "epoll", 0.9),
         faster("p16", 1.6), cheaper("p16", "io_uring", 0.60), cheaper("p16", "epoll", 0.60),
         faster("p100", 1.8), cheaper("p100", "io_uring", 0.40), cheaper("p100", "epoll", 0.40),
-        faster("aof", 1.3), cheaper("aof", "", 0.75),
-        Target("bgsave", many, "seconds", 0.6, False, "time of a BGSAVE"),
+        faster("aof", 1.8), cheaper("aof", "", 0.75),
+        Target("aof", many, "throughput", 0.75, True, "throughput, of that without AOF", f"{many}-no-aof"),
+        Target("aofmixed", many, "throughput", 0.95, True, "throughput, of that without AOF", f"{many}-no-aof"),
+        Target("bgsave", many, "seconds", 0.4, False, "time of a BGSAVE"),
         Target("load", many, "seconds", 0.5, False, "time to load the dump"),
         Target("replay", many, "seconds", 0.5, False, "time to replay the AOF"),
+        *(Target(name, many, "seconds", 1 / 1.7, False, f"time of {name}, {shards} shards against 1", "basalt-1")
+          for name in ("load", "replay")),
         *(Target("memory", many, f"bytes_per_key_{size}", 1.0, False, f"memory per key, {size} B values", "valkey")
           for size in (8, 100, 400)),
     )

@@ -415,6 +415,7 @@ def all_scenarios(shards: int) -> tuple[Scenario, ...]:
     many, ring, epoll = basalt(shards), basalt(1, "io_uring"), basalt(1, "epoll")
     peers = (REDIS, VALKEY)
     every = (*peers, many, ring, epoll)
+    without_aof = replace(many, name=f"{many.name}-no-aof", directives=(*many.directives, ("appendonly", "no")))
 
     def mixed(name: str, value_bytes: int, pipeline: int) -> Scenario:
         return Scenario(
@@ -426,8 +427,12 @@ def all_scenarios(shards: int) -> tuple[Scenario, ...]:
         mixed("p16", 256, 16),
         mixed("p100", 64, 100),
         Scenario("aof", "SET, 256 B, pipeline 16, 100 connections, AOF everysec",
-                 (*peers, many, basalt(1)), TRAFFIC_COLUMNS,
+                 (*peers, many, without_aof, basalt(1)), TRAFFIC_COLUMNS,
                  partial(traffic, load=Traffic(1, 0, 256, 16, 100, 1_000_000),
+                         appendonly="yes", appendfsync="everysec")),
+        Scenario("aofmixed", "GET/SET 10:1, 256 B, pipeline 16, 100 connections, AOF everysec",
+                 (REDIS, many, without_aof), TRAFFIC_COLUMNS,
+                 partial(traffic, load=Traffic(1, 10, 256, 16, 100, 1_000_000),
                          appendonly="yes", appendfsync="everysec")),
         Scenario("always", "SET, 256 B, pipeline 1, 16 connections, AOF always; then 8 that SET beside 8 that GET",
                  (*peers, many),
@@ -437,8 +442,8 @@ def all_scenarios(shards: int) -> tuple[Scenario, ...]:
         Scenario("bgsave", f"BGSAVE, {BULK_VALUE_BYTES} B strings; memory of parent and child under "
                  f"{WRITES_PER_SECOND:,} SET/s", (*peers, many), BGSAVE_COLUMNS, bgsave),
         Scenario("load", "start with that dump (basalt-of-redis: Basalt with the dump that Redis wrote)",
-                 (*peers, many, replace(many, name="basalt-of-redis", saved_by=REDIS)), START_COLUMNS, load),
-        Scenario("replay", "start with an AOF of the same SETs", (*peers, many), START_COLUMNS, replay),
+                 (*peers, many, basalt(1), replace(many, name="basalt-of-redis", saved_by=REDIS)), START_COLUMNS, load),
+        Scenario("replay", "start with an AOF of the same SETs", (*peers, many, basalt(1)), START_COLUMNS, replay),
         Scenario("memory", f"memory per key: {MEMORY_KEYS:,} keys of 16 B, by RSS", (*peers, many), MEMORY_COLUMNS,
                  memory, is_repeatable=False),
     )
