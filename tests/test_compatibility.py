@@ -10,7 +10,7 @@ ROW = re.compile(r"^\| `([a-z_|\\-]+)` \| (yes|differs|no) \| ?(.*?) ?\|$", re.M
 
 
 def rows():
-    found = ROW.findall(PAGE.read_text())
+    found = ROW.findall(PAGE.read_text().split("\n## Commands\n")[1])
     assert len(found) > 300, "the page's tables were not recognised"
     found = [(name.replace("\\|", "|"), verdict, remark) for name, verdict, remark in found]
     names = [name for name, _, _ in found]

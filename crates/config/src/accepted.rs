@@ -1,5 +1,5 @@
-//! Directives of Redis whose part of the server does not exist here: replication, cluster, TLS, scripting, eviction,
-//! modules, tracking, and others.
+//! Directives of Redis, and of Valkey, whose part of the server does not exist here: replication, cluster, TLS, scripting,
+//! eviction, modules, tracking, and others.
 //!
 //! Their values are checked, kept, and reported by CONFIG GET, so that existing configuration files and tools keep
 //! working; nothing looks at them. `Config::accepted_only_in_use` names those that were changed, for the log.
@@ -65,7 +65,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     unset("bio-cpulist").old_name("bio_cpulist").flags(F::IMMUTABLE),
     unset("aof-rewrite-cpulist").old_name("aof_rewrite_cpulist").flags(F::IMMUTABLE),
     unset("bgsave-cpulist").old_name("bgsave_cpulist").flags(F::IMMUTABLE),
-    row("disable-thp", Bool, "yes").flags(F::IMMUTABLE),
     row("jemalloc-bg-thread", Bool, "yes"),
     row("activerehashing", Bool, "yes"),
     row("activedefrag", Bool, "no"),
@@ -75,7 +74,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("active-defrag-threshold-upper", int(0, 1000), "100"),
     row("active-defrag-ignore-bytes", memory(1), "100mb"),
     row("active-defrag-max-scan-fields", int(1, I64_MAX), "1000"),
-    row("supervised", Enum(&["upstart", "systemd", "auto", "no"]), "no").flags(F::IMMUTABLE),
     row("locale-collate", Text, "\"\""),
     row("use-exit-on-panic", Bool, "no").flags(F::HIDDEN),
 
@@ -176,6 +174,46 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     unset("tls-protocols"),
     unset("tls-ciphers"),
     unset("tls-ciphersuites"),
+
+    // Valkey's own: its files are to be read as well, but CONFIG GET with a pattern shows what Redis has.
+    unset("primaryauth").flags(F::SENSITIVE).flags(F::HIDDEN),
+    unset("primaryuser").flags(F::SENSITIVE).flags(F::HIDDEN),
+    row("commandlog-execution-slower-than", int(-1, I64_MAX), "10000").flags(F::HIDDEN),
+    row("commandlog-slow-execution-max-len", int(0, I64_MAX), "128").flags(F::HIDDEN),
+    row("commandlog-request-larger-than", int(-1, I64_MAX), "1048576").flags(F::HIDDEN),
+    row("commandlog-large-request-max-len", int(0, I64_MAX), "128").flags(F::HIDDEN),
+    row("commandlog-reply-larger-than", int(-1, I64_MAX), "1048576").flags(F::HIDDEN),
+    row("commandlog-large-reply-max-len", int(0, I64_MAX), "128").flags(F::HIDDEN),
+    row("rdb-version-check", Enum(&["strict", "relaxed"]), "strict").flags(F::HIDDEN),
+    row("dual-channel-replication-enabled", Bool, "no").flags(F::HIDDEN),
+    row("repl-mptcp", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("mptcp", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("import-mode", Bool, "no").flags(F::HIDDEN),
+    row("extended-redis-compatibility", Bool, "no").flags(F::HIDDEN),
+    row("prefetch-batch-max-size", int(0, I32_MAX), "16").flags(F::HIDDEN),
+    row("log-format", Enum(&["legacy", "logfmt", "json"]), "legacy").flags(F::HIDDEN),
+    row("log-timestamp-format", Enum(&["legacy", "iso8601", "milliseconds"]), "legacy").flags(F::HIDDEN),
+    row("hash-seed", Text, "\"\"").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("unixsocketgroup", Text, "\"\"").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("availability-zone", Text, "\"\"").flags(F::HIDDEN),
+    row("active-defrag-cycle-us", int(0, 100_000), "500").flags(F::HIDDEN),
+    row("cluster-announce-client-ipv4", Text, "\"\"").flags(F::HIDDEN),
+    row("cluster-announce-client-ipv6", Text, "\"\"").flags(F::HIDDEN),
+    row("cluster-announce-client-port", int(0, 65535), "0").flags(F::HIDDEN),
+    row("cluster-announce-client-tls-port", int(0, 65535), "0").flags(F::HIDDEN),
+    row("cluster-blacklist-ttl", int(0, I64_MAX), "60").flags(F::HIDDEN),
+    row("cluster-config-save-behavior", Enum(&["sync", "best-effort"]), "sync").flags(F::HIDDEN),
+    row("cluster-databases", int(1, I32_MAX), "1").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("cluster-manual-failover-timeout", int(0, I64_MAX), "5000").flags(F::HIDDEN),
+    row("cluster-slot-migration-log-max-len", int(0, I64_MAX), "1000").flags(F::HIDDEN),
+    row("cluster-slot-stats-enabled", Bool, "no").flags(F::HIDDEN),
+    row("slot-migration-max-failover-repl-bytes", memory(0), "0").flags(F::HIDDEN),
+    row("rdma-bind", Text, "\"\"").flags(F::HIDDEN),
+    row("rdma-port", int(0, 65535), "0").flags(F::HIDDEN),
+    row("rdma-rx-size", memory(0), "1048576").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("rdma-completion-vector", int(-1, I32_MAX), "-1").flags(F::IMMUTABLE).flags(F::HIDDEN),
+    row("tls-auth-clients-user", Enum(&["CN", "URI", "off"]), "off").flags(F::HIDDEN),
+    row("tls-auto-reload-interval", int(0, I32_MAX), "0").flags(F::HIDDEN),
 ];
 
 /// `relative` is another word for `yes`.

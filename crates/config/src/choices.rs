@@ -97,6 +97,17 @@ choice! {
 }
 
 choice! {
+    /// Which service manager started the process and wants to know how it fares.
+    Supervised {
+        Upstart = "upstart",
+        Systemd = "systemd",
+        /// Whichever the environment shows.
+        Auto = "auto",
+        No = "no",
+    }
+}
+
+choice! {
     /// Who may use something dangerous.
     LocalAccess {
         No = "no",

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use crate::choices::{
     AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump, StorageBackend,
+    Supervised,
 };
 use crate::kind::{BufferLimits, SavePoint, ShutdownOn, Value};
 use crate::table;
@@ -99,6 +100,9 @@ settings! {
 
     // The process.
     daemonize: bool,
+    supervised: Supervised,
+    /// No huge pages for this process where the system gives them to all.
+    disable_thp: bool,
     pidfile: Option<PathBuf>,
     loglevel: LogLevel,
     /// `None`: standard output.
@@ -258,7 +262,7 @@ macro_rules! choice_setting {
         }
     )+};
 }
-choice_setting!(AppendFsync CrossShard IoBackend LocalAccess LogLevel SanitizeDump StorageBackend);
+choice_setting!(AppendFsync CrossShard IoBackend LocalAccess LogLevel SanitizeDump StorageBackend Supervised);
 
 macro_rules! plain_setting {
     ($($kind:ty: $variant:ident;)+) => {$(

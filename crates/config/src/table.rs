@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use crate::accepted::ACCEPTED_ONLY;
 use crate::choices::{
     AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump, StorageBackend,
+    Supervised,
 };
 use crate::kind::{Kind, Value};
 use crate::settings::{Config, Setting};
@@ -261,6 +262,8 @@ const MEANINGFUL: &[Directive] = &[
 
     // The process.
     row!("daemonize", Bool, "no", daemonize).flags(F::IMMUTABLE),
+    row!("supervised", Enum(Supervised::WORDS), "no", supervised).flags(F::IMMUTABLE),
+    row!("disable-thp", Bool, "yes", disable_thp).flags(F::IMMUTABLE),
     row!("pidfile", Text, "\"\"", pidfile).flags(F::IMMUTABLE).flags(F::EMPTY_IS_UNSET),
     row!("loglevel", Enum(LogLevel::WORDS), "notice", loglevel),
     row!("logfile", Text, "\"\"", logfile).flags(F::IMMUTABLE),

@@ -19,4 +19,5 @@ mod signals;
 mod snapshot;
 pub mod startup;
 mod stats;
+pub mod supervision;
 mod worker;

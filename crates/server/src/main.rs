@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use server::startup::Invocation;
-use server::{allocator, crash, startup};
+use server::{allocator, crash, startup, supervision};
 
 #[global_allocator]
 static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;
@@ -35,7 +35,8 @@ fn run(args: &[Vec<u8>]) -> Result<(), String> {
         } => (config, config_file),
     };
     crash::report_panics();
-    if config.daemonize {
+    let supervised = supervision::begin(config.supervised);
+    if config.daemonize && !supervised {
         nix::unistd::daemon(true, false)
             .map_err(|error| format!("Cannot become a daemon: {error}"))?;
     }

@@ -146,7 +146,7 @@ pub fn prepare(config: &mut Config) -> Result<(), String> {
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
     config.dir = std::env::current_dir().map_err(|error| error.to_string())?;
     raise_file_limit(config);
-    warn_of_system_settings();
+    warn_of_system_settings(config);
     Ok(())
 }
 
@@ -186,13 +186,16 @@ pub fn allow_clients(clients: u32) -> Result<(), u32> {
     }
 }
 
-fn warn_of_system_settings() {
+/// What of the system's settings makes forks fail or cost much.
+fn warn_of_system_settings(config: &Config) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    if read("/proc/sys/vm/overcommit_memory").trim() == "0" {
-        log!(Warning, "WARNING Memory overcommit must be enabled! Without it, a background save or AOF rewrite may fail under low memory condition. To fix this issue add 'vm.overcommit_memory = 1' to /etc/sysctl.conf and then reboot or run the command 'sysctl vm.overcommit_memory=1' for this to take effect.");
+    let overcommit = read("/proc/sys/vm/overcommit_memory");
+    if !matches!(overcommit.trim(), "" | "1") {
+        log!(Warning, "WARNING Memory overcommit must be enabled! While vm.overcommit_memory is {}, the kernel may refuse the fork of a background save or AOF rewrite even with enough memory free. To fix this issue add 'vm.overcommit_memory = 1' to /etc/sysctl.conf and reboot, or run the command 'sysctl vm.overcommit_memory=1'.", overcommit.trim());
     }
-    if read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[always]") {
-        log!(Warning, "WARNING You have Transparent Huge Pages (THP) support enabled in your kernel. This will create latency and memory usage issues while a snapshot is taken. To fix this issue run the command 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled' as root.");
+    let huge_pages = read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[always]");
+    if huge_pages && !(config.disable_thp && nix::sys::prctl::set_thp_disable(true).is_ok()) {
+        log!(Warning, "WARNING You have Transparent Huge Pages (THP) support enabled in your kernel. While a snapshot is taken, each first write to such a page copies 2 MiB: latency and memory suffer. To fix this issue run the command 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled' as root, have it run at boot, and restart Basalt; or set 'disable-thp yes'.");
     }
 }
 

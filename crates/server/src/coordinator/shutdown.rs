@@ -9,6 +9,7 @@ use super::Coordinator;
 use crate::load::ReplyTo;
 use crate::log;
 use crate::snapshot::ChildKind;
+use crate::supervision;
 
 const SHUTDOWN_FAILED: &[u8] = b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n";
 
@@ -59,6 +60,7 @@ impl Coordinator {
         let stopped = server.safe_point.stop(server);
         if save && !server.is_loading() {
             log!(Notice, "Saving the final RDB snapshot before exiting.");
+            supervision::status("Saving the final RDB snapshot");
             if self.save_stopped().is_err() {
                 log!(
                     Warning,
@@ -70,6 +72,7 @@ impl Coordinator {
                     }
                 );
                 if !force {
+                    supervision::status("Error trying to save the DB, can't exit.");
                     drop(stopped);
                     if let Some(reply_to) = reply_to {
                         reply_to.send(server, SHUTDOWN_FAILED);
@@ -79,6 +82,7 @@ impl Coordinator {
             }
         }
         std::mem::forget(stopped);
+        supervision::stopping();
         if server.aof.is_on() {
             log!(Notice, "Calling fsync() on the AOF files.");
         }

@@ -13,7 +13,7 @@ use persistence::storage::Storage;
 use super::aof_files::AofFiles;
 use super::Coordinator;
 use crate::load::{options, IntoShards, ReplyTo};
-use crate::{clock, log, startup};
+use crate::{clock, log, startup, supervision};
 
 /// Why the dataset could not be loaded; the server does not start without it.
 pub struct LoadFailure(String);
@@ -58,6 +58,7 @@ impl Coordinator {
         self.forget_changes();
         server.loading.store(false, SeqCst);
         log!(Notice, "Ready to accept connections");
+        supervision::ready();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! `# Server`.
 
 use super::{put, Facts, Section};
-use crate::startup;
+use crate::{startup, supervision};
 
 pub const SECTION: Section = Section {
     name: "server",
@@ -30,7 +30,7 @@ fn write(facts: &Facts, out: &mut String) {
                 f.server.identity.io_backend.reason.clone()
             }),
             ("process_id", |_| std::process::id().to_string()),
-            ("process_supervised", |_| "no".into()),
+            ("process_supervised", |_| supervision::word().into()),
             ("run_id", |f| f.server.identity.run_id.clone()),
             ("tcp_port", |f| f.config.port.to_string()),
             ("server_time_usec", |f| (f.now.0 * 1000).to_string()),
