@@ -9,6 +9,7 @@
 
 pub mod aof;
 pub mod chunks;
+pub mod clock;
 pub mod commands;
 pub mod crc;
 pub mod lzf;

@@ -28,9 +28,8 @@ use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{annotation, Stamp};
 use persistence::storage::sync::{SyncPolicy, SyncService};
 
-use crate::clock;
-use crate::log;
 use crate::shared::Server;
+use crate::{clock, exit, log};
 
 /// Buffers that have grown beyond this are given back once they are written.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
@@ -473,7 +472,7 @@ impl Aof {
             settled = false;
             if self.fsyncs_always() {
                 log!(Warning, "Cannot make the AOF of shard {} durable under appendfsync always: {error}. Exiting.", shard.0);
-                std::process::exit(1);
+                exit::exit(1);
             }
             *self.failure.lock().expect("no holder of this lock panics") = error.to_string();
             if !self.unsynced.swap(true, Relaxed) {

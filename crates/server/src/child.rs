@@ -5,6 +5,8 @@
 //! what that allows: it closes all files but its report pipe, resets signals, dies with its
 //! parent, writes one file by threads of its own, never logs, never frees inherited memory, and
 //! leaves by `_exit`.
+//!
+//! [`Forker`] stands between: a simulation, which cannot fork, has one of its own.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,12 +17,38 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
+use persistence::clock;
+use persistence::storage::Storage;
 
 /// How often a child measures its copied memory.
 const COW_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a child does, on the storage it is given.
+pub type Work<'a> = &'a (dyn Fn(&dyn Storage) -> Result<(), String> + Sync);
+
+/// Makes child processes.
+pub trait Forker: Send {
+    /// Forks. The child runs `work`, which may use only what the module's head allows, and exits.
+    ///
+    /// # Safety
+    /// Every other thread must stand where it holds no lock that `work` needs, the allocator's
+    /// among them.
+    unsafe fn fork(&self, storage: &dyn Storage, work: Work<'_>) -> io::Result<Box<dyn Child>>;
+}
+
 /// A running child, seen from the parent.
-pub struct Child {
+pub trait Child: Send {
+    fn pid(&self) -> i32;
+    /// How the child ended, if it has.
+    fn ended(&mut self) -> io::Result<Option<Ended>>;
+    /// Ends the child and waits until it is gone.
+    fn kill(self: Box<Self>);
+}
+
+/// Forks this process.
+pub struct OsForker;
+
+struct OsChild {
     pid: Pid,
     /// What the child says when it fails.
     report: std::fs::File,
@@ -33,21 +61,18 @@ pub enum Ended {
     Killed(Signal),
 }
 
-/// Forks. The child runs `work`, which may use only what the module's head allows, and exits.
-///
-/// # Safety
-/// Every other thread must stand where it holds no lock that `work` needs, the allocator's among
-/// them.
-pub unsafe fn start(work: impl FnOnce() -> Result<(), String>) -> io::Result<Child> {
-    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let parent = nix::unistd::getpid();
-    // SAFETY: the child runs `run` alone, under the conditions that the caller vouches for.
-    match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(Child {
-            pid: child,
-            report: std::fs::File::from(reader),
-        }),
-        ForkResult::Child => run(work, &writer, parent),
+impl Forker for OsForker {
+    unsafe fn fork(&self, storage: &dyn Storage, work: Work<'_>) -> io::Result<Box<dyn Child>> {
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let parent = nix::unistd::getpid();
+        // SAFETY: the child runs `run` alone, under the conditions that the caller vouches for.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(Box::new(OsChild {
+                pid: child,
+                report: std::fs::File::from(reader),
+            })),
+            ForkResult::Child => run(|| work(storage), &writer, parent),
+        }
     }
 }
 
@@ -95,13 +120,12 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
     }
 }
 
-impl Child {
-    pub fn pid(&self) -> i32 {
+impl Child for OsChild {
+    fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
 
-    /// How the child ended, if it has.
-    pub fn ended(&mut self) -> io::Result<Option<Ended>> {
+    fn ended(&mut self) -> io::Result<Option<Ended>> {
         Ok(match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
             WaitStatus::Exited(_, 0) => Some(Ended::Done),
             WaitStatus::Exited(_, status) => {
@@ -119,8 +143,7 @@ impl Child {
         })
     }
 
-    /// Ends the child and waits until it is gone.
-    pub fn kill(self) {
+    fn kill(self: Box<Self>) {
         // A child that is gone already needs no signal.
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         let _ = waitpid(self.pid, None);
@@ -145,6 +168,9 @@ pub fn copied_bytes() -> u64 {
 
 /// Runs `work` while a thread beside it publishes the memory copied so far.
 pub fn measuring_copies<R>(publish: impl Fn(u64) + Send + Sync, work: impl FnOnce() -> R) -> R {
+    if clock::is_simulated() {
+        return work();
+    }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {

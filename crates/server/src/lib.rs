@@ -9,6 +9,7 @@ mod codec;
 mod command_stats;
 mod coordinator;
 pub mod crash;
+mod exit;
 mod load;
 mod logger;
 mod renames;
@@ -16,6 +17,8 @@ mod safe_point;
 mod session;
 mod shared;
 mod signals;
+#[doc(hidden)]
+pub mod simulation;
 mod snapshot;
 pub mod startup;
 mod stats;

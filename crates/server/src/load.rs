@@ -32,7 +32,7 @@ pub struct IntoShards {
 pub fn options(server: &Server) -> LoadOptions {
     let config = server.config();
     LoadOptions {
-        threads: server.shards.len().min(crate::startup::usable_cores()),
+        threads: server.shards.len().min(server.identity.cores),
         limits: limits(&config),
         now: clock::unix_millis(),
         skip_expired: true,

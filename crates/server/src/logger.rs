@@ -3,6 +3,7 @@
 //! A line is one write(2) to the log file or standard output. A message's bytes that would
 //! break the line, or a terminal, are escaped: keys may stand in it.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,9 +12,20 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use config::LogLevel;
+use persistence::clock;
 
 static THRESHOLD: AtomicU8 = AtomicU8::new(Level::Notice as u8);
 static FILE: Mutex<Option<File>> = Mutex::new(None);
+
+thread_local! {
+    /// What a simulated server logged, for the simulation to show.
+    static KEPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes what the server simulated by this thread has logged.
+pub fn take_kept() -> Vec<String> {
+    KEPT.take()
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -58,6 +70,10 @@ pub fn set_file(path: Option<&Path>) -> io::Result<()> {
 
 /// Writes one line if `level` is logged. Use through [`log!`](crate::log).
 pub fn write(level: Level, message: &str) {
+    if clock::is_simulated() {
+        KEPT.with_borrow_mut(|kept| kept.push(format!("{} {message}", level.mark())));
+        return;
+    }
     if (level as u8) < THRESHOLD.load(Relaxed) {
         return;
     }

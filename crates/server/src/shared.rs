@@ -17,7 +17,6 @@ use crate::coordinator;
 use crate::renames::Renames;
 use crate::safe_point::SafePoint;
 use crate::snapshot::SnapshotState;
-use crate::startup;
 use crate::stats::{ServerStats, WorkerStats};
 use crate::worker::mailbox::Mailbox;
 use crate::worker::posted::Posted;
@@ -37,6 +36,11 @@ pub struct WorkerHandle {
 pub struct Identity {
     /// 40 hexadecimal digits, drawn at start.
     pub run_id: String,
+    /// Of the operating system; see [`boot_id`](crate::startup::boot_id).
+    pub boot_id: String,
+    pub pid: u32,
+    /// Cores that loads and snapshots may use.
+    pub cores: usize,
     pub started: Instant,
     pub started_at: UnixMillis,
     pub executable: String,
@@ -81,6 +85,7 @@ impl Server {
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         identity: Identity,
+        replication_id: String,
         config: Config,
         renames: Option<Renames>,
         slots: SlotMap,
@@ -105,7 +110,7 @@ impl Server {
             coordinator,
             loading: AtomicBool::new(true),
             active_expire: AtomicBool::new(true),
-            replication_id: Mutex::new(startup::random_hex(40)),
+            replication_id: Mutex::new(replication_id),
             renames,
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),

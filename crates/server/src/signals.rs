@@ -9,8 +9,8 @@ use crossbeam_channel::Sender;
 use nix::sys::signal::{signal, SigHandler, SigSet, Signal};
 
 use crate::coordinator::Request;
-use crate::log;
 use crate::shared::Server;
+use crate::{exit, log};
 
 /// Blocks the signals in this thread and those it will start. Call before the first thread.
 pub fn block() -> io::Result<SigSet> {
@@ -37,11 +37,11 @@ pub fn wait(set: &SigSet, server: &Server, coordinator: &Sender<Request>) {
         };
         if asked {
             log!(Warning, "You insist... exiting now.");
-            std::process::exit(1);
+            exit::exit(1);
         }
         if server.is_loading() {
             log!(Warning, "Received {name} while loading, exiting now.");
-            std::process::exit(0);
+            exit::exit(0);
         }
         asked = true;
         log!(Warning, "Received {name} scheduling shutdown...");

@@ -4,24 +4,27 @@ use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use config::{Config, IoBackend, Source, StorageBackend};
-use crossbeam_channel::{unbounded, Receiver};
+use crossbeam_channel::{unbounded, Receiver, Sender};
 use keyspace::{Garbage, Shard, ShardIndex, SlotMap};
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use persistence::storage::sync::{SyncBackend, SyncPolicy, SyncService};
+use persistence::storage::OsStorage;
 use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
 
 use crate::aof::Aof;
-use crate::coordinator::Coordinator;
+use crate::child::OsForker;
+use crate::coordinator::{Coordinator, Request};
 use crate::renames::Renames;
 use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
 use crate::stats::WorkerStats;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::{Worker, ACCEPTING_WORKER};
-use crate::{allocator, clock, log, logger, signals};
+use crate::{allocator, clock, exit, log, logger, signals};
 
 /// Files the server keeps open besides its clients' sockets.
 const RESERVED_FILES: u64 = 256;
@@ -272,6 +275,66 @@ fn bind_patiently(
     }
 }
 
+/// What a server is made of before any of its threads runs. A simulation makes the same.
+pub struct Assembled {
+    pub server: Box<Server>,
+    /// To be freed by the thread that frees what takes long to free.
+    pub garbage: Receiver<Garbage>,
+    pub requests: Sender<Request>,
+    pub coordinator_requests: Receiver<Request>,
+}
+
+/// Makes the server's shared part, one shard for each worker.
+pub fn assemble(
+    identity: Identity,
+    replication_id: String,
+    config: Config,
+) -> Result<Assembled, String> {
+    let shards = if config.shards == 0 {
+        identity.cores
+    } else {
+        config.shards as usize
+    };
+    let renames = Renames::new(&config.rename_commands)?;
+    let (to_free, garbage) = unbounded();
+    let (requests, coordinator_requests) = unbounded();
+    let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
+    let databases = config.databases as usize;
+    let cell = |index| {
+        let index = ShardIndex(index);
+        ShardCell::new(Shard::new(index, slots, databases, to_free.clone()))
+    };
+    let handle = |_| WorkerHandle {
+        mailbox: Mailbox::default(),
+        stats: WorkerStats::new(),
+        connections: AtomicU32::new(0),
+    };
+    let server = Box::new(Server::new(
+        identity,
+        replication_id,
+        config,
+        renames,
+        slots,
+        (0..slots.shards()).map(cell).collect(),
+        (0..shards).map(handle).collect(),
+        Aof::new(shards),
+        requests.clone(),
+    ));
+    Ok(Assembled {
+        server,
+        garbage,
+        requests,
+        coordinator_requests,
+    })
+}
+
+/// Gives the server what makes its AOF durable.
+pub fn open_sync(server: &'static Server, backend: SyncBackend) -> Result<(), String> {
+    server.aof.set_sync(sync_service(server, backend)?);
+    server.aof.configure(&server.config());
+    Ok(())
+}
+
 /// Starts everything and returns what `main` waits for: the workers and the coordinator.
 pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHandle<()>>, String> {
     let blocked = signals::block().map_err(|error| format!("Cannot block signals: {error}"))?;
@@ -280,29 +343,14 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
         IoBackend::IoUring => BackendChoice::IoUring,
         IoBackend::Epoll => BackendChoice::Epoll,
     })?;
-    let shards = if config.shards == 0 {
-        usable_cores()
-    } else {
-        config.shards as usize
-    };
-    let renames = Renames::new(&config.rename_commands)?;
+    let sync_backend = sync_backend(&config)?;
     let listeners = listeners(&config, BIND_PATIENCE)?;
-    let (garbage, to_free) = unbounded();
-    let (requests, coordinator_requests) = unbounded();
-    let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
-    let databases = config.databases as usize;
-    let cell = |index| {
-        let index = ShardIndex(index);
-        ShardCell::new(Shard::new(index, slots, databases, garbage.clone()))
-    };
-    let handle = |_| WorkerHandle {
-        mailbox: Mailbox::default(),
-        stats: WorkerStats::new(),
-        connections: AtomicU32::new(0),
-    };
     let identity = Identity {
         run_id: random_hex(40),
-        started: Instant::now(),
+        boot_id: boot_id(),
+        pid: std::process::id(),
+        cores: usable_cores(),
+        started: clock::instant(),
         started_at: clock::unix_millis(),
         executable: std::env::current_exe()
             .map_or(String::new(), |path| path.display().to_string()),
@@ -314,35 +362,38 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
         .flatten()
         .cloned()
         .collect();
-    write_pid_file(config.pidfile.as_deref());
-    let server: &'static Server = Box::leak(Box::new(Server::new(
-        identity,
-        config,
-        renames,
-        slots,
-        (0..slots.shards()).map(cell).collect(),
-        (0..shards).map(handle).collect(),
-        Aof::new(shards),
-        requests.clone(),
-    )));
+    let assembled = assemble(identity, random_hex(40), config)?;
+    let Assembled {
+        garbage,
+        requests,
+        coordinator_requests,
+        ..
+    } = assembled;
+    let server: &'static Server = Box::leak(assembled.server);
+    write_pid_file(server.config().pidfile.as_deref());
     server
         .stats
         .startup_memory_bytes
         .set(allocator::used_bytes());
-    server.aof.set_sync(sync_service(server)?);
-    server.aof.configure(&server.config());
+    open_sync(server, sync_backend)?;
     log_start(server);
     spawn("signals", move || {
         signals::wait(&blocked, server, &requests)
     })?;
-    spawn("lazy-free", move || free(server, &to_free))?;
+    spawn("lazy-free", move || free(server, &garbage))?;
     let mut threads = workers(server, listeners)?;
-    let mut coordinator = Coordinator::new(server, coordinator_requests, files_to_remove);
+    let mut coordinator = Coordinator::new(
+        server,
+        coordinator_requests,
+        files_to_remove,
+        Arc::new(OsStorage),
+        Box::new(OsForker),
+    );
     threads.push(spawn("coordinator", move || {
         if let Err(error) = coordinator.start() {
             log!(Warning, "Fatal error loading the DB: {error}");
             log!(Warning, "Nothing was changed on disk. Repair the file, restore it from a backup, or move it away to start without it.");
-            std::process::exit(1);
+            exit::exit(1);
         }
         coordinator.run();
     })?);
@@ -370,15 +421,18 @@ fn workers(
     Ok(threads)
 }
 
-fn sync_service(server: &'static Server) -> Result<SyncService, String> {
-    let backend = match server.config().storage_backend {
+fn sync_backend(config: &Config) -> Result<SyncBackend, String> {
+    Ok(match config.storage_backend {
         StorageBackend::Auto | StorageBackend::Threads => SyncBackend::Threads,
         StorageBackend::Glommio => {
             persistence::storage::sync_glommio::probe()
                 .map_err(|reason| format!("storage-backend glommio cannot be used: {reason}"))?;
             SyncBackend::Glommio
         }
-    };
+    })
+}
+
+fn sync_service(server: &'static Server, backend: SyncBackend) -> Result<SyncService, String> {
     let on_durable = Box::new(|_| {
         if server.aof.fsyncs_always() {
             server

@@ -38,6 +38,8 @@ pub trait Storage: Send + Sync {
     /// Replaces `to` if it exists. Durable only after [`Storage::sync_dir`] of the directories concerned.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file a second name, which must not exist. Fails where the file system has no links.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a directory; fine if it exists.
@@ -130,6 +132,23 @@ pub fn replace_small(
     drop(file);
     storage.rename(&temp, &dir.join(name))?;
     storage.sync_dir(dir)
+}
+
+/// Copies a file to a new name and makes the contents durable.
+pub fn copy(storage: &dyn Storage, from: &Path, to: &Path) -> io::Result<()> {
+    const PIECE_BYTES: usize = 1 << 20;
+    let source = storage.open(from, Open::Read)?;
+    let target = storage.open(to, Open::Create)?;
+    let mut piece = vec![0; PIECE_BYTES.min(source.len()?.max(1) as usize)];
+    let mut at = 0;
+    loop {
+        let got = read_full_at(&*source, &mut piece, at)?;
+        if got == 0 {
+            return target.datasync();
+        }
+        write_all_at(&*target, &piece[..got], at)?;
+        at += got as u64;
+    }
 }
 
 /// A [`std::io::Read`] over a storage file, from an offset up to a limit.

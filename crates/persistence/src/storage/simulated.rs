@@ -153,6 +153,16 @@ impl Storage for SimulatedStorage {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = locked(&self.0);
+        if disk.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let node = disk.names.get(from).ok_or(io::ErrorKind::NotFound)?.clone();
+        disk.names.insert(to.to_owned(), node);
+        Ok(())
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = locked(&self.0);
         let Disk {

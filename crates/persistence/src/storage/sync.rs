@@ -11,6 +11,7 @@
 //! or inside datasync, so that a fork finds it harmless.
 
 use super::StorageFile;
+use crate::clock;
 use keyspace::{Lsn, ShardIndex};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicU8, Ordering::*};
@@ -141,7 +142,7 @@ impl SyncService {
             suspended: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            epoch: Instant::now(),
+            epoch: clock::instant(),
             on_durable,
             wake_executor: OnceLock::new(),
         });
@@ -242,9 +243,7 @@ impl SyncService {
         match self.slot(segment).began_ms.load(Acquire) {
             0 => None,
             began => Some(
-                self.shared
-                    .epoch
-                    .elapsed()
+                clock::elapsed_since(self.shared.epoch)
                     .saturating_sub(Duration::from_millis(began - 1)),
             ),
         }
@@ -272,13 +271,13 @@ impl SyncService {
 
     /// Blocks until `lsn` is durable, an error stops it, or the time is over.
     pub fn wait_durable(&self, segment: ShardIndex, lsn: Lsn, timeout: Duration) -> io::Result<()> {
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::instant() + timeout;
         self.request(segment, lsn);
         while self.durable(segment) < lsn {
             if let Some(error) = self.error(segment) {
                 return Err(error);
             }
-            if Instant::now() >= deadline {
+            if clock::instant() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if self.backend == SyncBackend::Manual {
@@ -309,6 +308,27 @@ impl SyncService {
     pub fn step(&self, segment: ShardIndex) -> bool {
         let slot = self.slot(segment);
         slot.has_wish(true) && self.shared.sync_blocking(segment.0 as usize)
+    }
+
+    /// `Manual`: begins a datasync that takes time, if a driver would begin one now; `timer` says that the segment's
+    /// moment of the second has come. It is called when it is to end: [`SyncService::end`].
+    pub fn begin(&self, segment: ShardIndex, timer: bool) -> Option<Turn> {
+        let timer = timer && self.shared.timer_runs();
+        if !self.slot(segment).has_wish(timer) {
+            return None;
+        }
+        self.shared.begin(segment.0 as usize)
+    }
+
+    /// `Manual`: ends what [`SyncService::begin`] began.
+    pub fn end(&self, segment: ShardIndex, turn: Turn) {
+        let result = turn.file.datasync();
+        self.shared.end(segment.0 as usize, turn, result);
+    }
+
+    /// The first instant at or after `now` that is the segment's own moment of the second.
+    pub fn next_tick(&self, segment: ShardIndex, now: Instant) -> Instant {
+        self.shared.next_tick(segment.0 as usize, now)
     }
 
     fn slot(&self, segment: ShardIndex) -> &Slot {
@@ -351,8 +371,8 @@ impl Drop for SyncService {
 }
 
 /// One datasync about to happen: taken before, given back after.
-pub(super) struct Turn {
-    pub file: Arc<dyn StorageFile>,
+pub struct Turn {
+    pub(super) file: Arc<dyn StorageFile>,
     /// What the file held when the turn began: durable once it is over, unless the file is a retired one.
     upto: u64,
     retired: bool,
@@ -474,8 +494,8 @@ impl Shared {
             slot.requested.store(slot.durable.load(SeqCst), SeqCst);
             return None;
         }
-        slot.began_ms
-            .store(self.epoch.elapsed().as_millis() as u64 + 1, Release);
+        let elapsed = clock::elapsed_since(self.epoch);
+        slot.began_ms.store(elapsed.as_millis() as u64 + 1, Release);
         turn
     }
 

@@ -50,6 +50,10 @@ impl AofFiles {
         self.stored = true;
     }
 
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -62,9 +66,8 @@ impl AofFiles {
         &self.manifest
     }
 
-    pub fn temp_base(&self) -> PathBuf {
-        self.dir
-            .join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()))
+    pub fn temp_base(&self, pid: u32) -> PathBuf {
+        self.dir.join(format!("temp-rewriteaof-bg-{pid}.aof"))
     }
 
     /// Bytes of all files that a start would load.
@@ -101,7 +104,7 @@ impl AofFiles {
 impl Coordinator {
     fn run_mark(&self) -> RunMark {
         RunMark {
-            boot_id: crate::startup::boot_id(),
+            boot_id: self.server.identity.boot_id.clone(),
             run_id: self.server.identity.run_id.clone(),
         }
     }
@@ -130,7 +133,7 @@ impl Coordinator {
             };
             for segment in recovered {
                 let writer =
-                    SegmentWriter::resume(&self.storage, &segment.path, &segment.end, stamp)?;
+                    SegmentWriter::resume(&*self.storage, &segment.path, &segment.end, stamp)?;
                 let shard = segment.end.id.shard;
                 server.with_shard(shard, |shard| {
                     shard.log.start_at(writer.lsn());
@@ -144,9 +147,9 @@ impl Coordinator {
             }
         }
         self.aof_files.manifest.run = Some(self.run_mark());
-        self.aof_files.store(&self.storage)?;
+        self.aof_files.store(&*self.storage)?;
         self.enable_logs(true);
-        self.aof_files.measure_older(&self.storage);
+        self.aof_files.measure_older(&*self.storage);
         server
             .snapshot
             .aof_base_bytes
@@ -176,7 +179,7 @@ impl Coordinator {
                 shard.log.start_file();
                 shard.log.end()
             });
-            writers.push(SegmentWriter::create(&self.storage, &path, id, lsn)?);
+            writers.push(SegmentWriter::create(&*self.storage, &path, id, lsn)?);
         }
         self.storage
             .sync_dir(&self.aof_files.dir)
@@ -244,7 +247,7 @@ impl Coordinator {
         let writers = self.new_generation()?;
         if self.aof_files.stored {
             self.aof_files.manifest.run = Some(self.run_mark());
-            self.aof_files.store(&self.storage)?;
+            self.aof_files.store(&*self.storage)?;
         }
         self.aof_files.rewriting = Some(self.aof_files.manifest.generation_last());
         self.install(writers);
@@ -291,7 +294,7 @@ impl Coordinator {
         log.append(db, effect);
         let mut block = Vec::new();
         log.swap(&mut block);
-        let mut writer = SegmentWriter::create(&self.storage, &path, id, lsn)?;
+        let mut writer = SegmentWriter::create(&*self.storage, &path, id, lsn)?;
         let io = |doing| {
             let path = path.clone();
             move |error| AofError::Io { path, doing, error }
@@ -304,7 +307,7 @@ impl Coordinator {
         let writers = self.new_generation()?;
         if self.aof_files.stored {
             self.aof_files.manifest.run = Some(self.run_mark());
-            self.aof_files.store(&self.storage)?;
+            self.aof_files.store(&*self.storage)?;
         }
         self.install(writers);
         Ok(())
@@ -314,7 +317,7 @@ impl Coordinator {
         for writer in writers {
             self.server.aof.install(writer.id().shard, writer);
         }
-        self.aof_files.measure_older(&self.storage);
+        self.aof_files.measure_older(&*self.storage);
         self.publish_size();
     }
 
@@ -325,7 +328,7 @@ impl Coordinator {
                 log!(Notice, "Background AOF rewrite finished successfully");
                 let state = &self.server.snapshot;
                 state.rewrites_done.fetch_add(1, Relaxed);
-                self.aof_files.measure_older(&self.storage);
+                self.aof_files.measure_older(&*self.storage);
                 state
                     .aof_base_bytes
                     .store(self.aof_files.size(&self.server.aof), Relaxed);
@@ -377,13 +380,13 @@ impl Coordinator {
             .unwrap_or(files.manifest.generation_last() + 1);
         let before = std::mem::take(&mut files.manifest);
         files.manifest = before.rewritten(base, generation);
-        if let Err(error) = files.store(&self.storage) {
+        if let Err(error) = files.store(&*self.storage) {
             files.manifest = before;
             return Err(error);
         }
         let (manifest, old) = files.manifest.without_history();
         files.manifest = manifest;
-        files.store(&self.storage)?;
+        files.store(&*self.storage)?;
         for name in old {
             if let Err(error) = self.storage.remove(&files.dir.join(&name)) {
                 log!(
@@ -419,7 +422,7 @@ impl Coordinator {
         if on {
             self.aof_files.stored = false;
             let manifest = Manifest::load(
-                &self.storage,
+                &*self.storage,
                 Path::new("."),
                 self.aof_files.dir.as_os_str(),
                 &self.aof_files.prefix,
@@ -464,7 +467,7 @@ impl Coordinator {
             }
             self.aof_files.manifest.run = None;
             self.aof_files
-                .store(&self.storage)
+                .store(&*self.storage)
                 .map_err(|error| error.to_string())
         });
         if let Err(error) = stored {

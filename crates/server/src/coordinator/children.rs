@@ -12,7 +12,7 @@ use persistence::storage::Storage;
 use super::{warn_failed, Coordinator};
 use crate::child::{self, Child, Ended};
 use crate::snapshot::{ChildKind, ShardsSource};
-use crate::{allocator, clock, log, startup};
+use crate::{allocator, clock, log};
 
 /// A failed snapshot is tried again by save points after so long.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct RunningChild {
     kind: ChildKind,
-    child: Child,
+    child: Box<dyn Child>,
     started: Instant,
     temp: PathBuf,
     /// What each shard counted as changes when the child was forked.
@@ -67,7 +67,7 @@ impl Job {
 
 impl Coordinator {
     fn snapshot_options(&self, config: &Config, aof_base: bool) -> SnapshotOptions {
-        let cores = startup::usable_cores();
+        let cores = self.server.identity.cores;
         SnapshotOptions {
             compress: config.rdbcompression,
             checksum: config.rdbchecksum,
@@ -86,13 +86,13 @@ impl Coordinator {
     fn job(&self, config: &Config, kind: ChildKind) -> Job {
         match kind {
             ChildKind::Snapshot => Job {
-                temp: PathBuf::from(format!("temp-{}.rdb", std::process::id())),
+                temp: PathBuf::from(format!("temp-{}.rdb", self.server.identity.pid)),
                 target: PathBuf::from(&config.dbfilename),
                 options: self.snapshot_options(config, false),
                 as_commands: false,
             },
             ChildKind::Rewrite => {
-                let temp = self.aof_files.temp_base();
+                let temp = self.aof_files.temp_base(self.server.identity.pid);
                 Job {
                     // Written under one temporary name and finished under another: the parent
                     // moves it to its place when the child has ended well.
@@ -128,7 +128,7 @@ impl Coordinator {
         let source = ShardsSource {
             shards: guards.iter().map(|guard| &**guard).collect(),
         };
-        let result = job.run(&self.storage, &source, progress);
+        let result = job.run(&*self.storage, &source, progress);
         drop(source);
         match &result {
             Ok(_) => {
@@ -199,7 +199,7 @@ impl Coordinator {
             return false;
         }
         let failed = self.server.snapshot.last_snapshot_failed.load(Relaxed);
-        if failed && self.last_save_try.elapsed() < RETRY_AFTER_FAILURE {
+        if failed && clock::elapsed_since(self.last_save_try) < RETRY_AFTER_FAILURE {
             return false;
         }
         let changes = self.server.changes_since_save();
@@ -273,7 +273,7 @@ impl Coordinator {
     fn fork_child(&mut self, kind: ChildKind) -> Result<RunningChild, String> {
         let server = self.server;
         let config = self.config();
-        self.last_save_try = Instant::now();
+        self.last_save_try = clock::instant();
         let progress = server
             .snapshot
             .progress()
@@ -304,8 +304,7 @@ impl Coordinator {
                     .sum::<u64>()
             })
             .sum();
-        let began = Instant::now();
-        let storage = &self.storage;
+        let began = clock::instant();
         let source = ShardsSource {
             shards: guards.iter().map(|guard| &**guard).collect(),
         };
@@ -313,14 +312,14 @@ impl Coordinator {
         // that frees is kept out by its gate, and the signal thread only waits; so nobody is
         // inside the allocator or holds a lock of ours.
         let forked = unsafe {
-            child::start(|| {
+            self.forker.fork(&*self.storage, &|storage| {
                 child::measuring_copies(
                     |bytes| progress.copied_bytes.store(bytes, Relaxed),
                     || job.run(storage, &source, progress).map(|_| ()),
                 )
             })
         };
-        let micros = began.elapsed().as_micros() as u64;
+        let micros = clock::elapsed_since(began).as_micros() as u64;
         drop(source);
         self.give_back(guards);
         drop(sync_paused);
@@ -338,7 +337,7 @@ impl Coordinator {
         if config.no_appendfsync_on_rewrite {
             server.aof.suspend_fsync(true);
         }
-        let now = Instant::now();
+        let now = clock::instant();
         Ok(RunningChild {
             kind,
             child,
@@ -358,7 +357,7 @@ impl Coordinator {
         };
         let ended = match running.child.ended() {
             Ok(None) => {
-                if Instant::now() >= running.next_look {
+                if clock::instant() >= running.next_look {
                     self.look_at_progress();
                 }
                 return;
@@ -375,7 +374,7 @@ impl Coordinator {
         let (Some(running), Ok(progress)) = (&mut self.child, state.progress()) else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::instant();
         running.next_look = now + WATCH_INTERVAL;
         let seen = (progress.keys(), progress.bytes());
         if seen != running.last_progress {
@@ -396,7 +395,7 @@ impl Coordinator {
 
     fn finish_child(&mut self, running: RunningChild, ended: Ended) {
         let state = &self.server.snapshot;
-        let seconds = running.started.elapsed().as_secs() as i64;
+        let seconds = clock::elapsed_since(running.started).as_secs() as i64;
         let copied = state
             .progress()
             .map_or(0, |progress| progress.copied_bytes.load(Relaxed));

@@ -20,8 +20,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use keyspace::baton::Guard;
 use keyspace::{Garbage, Shard};
 use nix::sys::signal::Signal;
-use persistence::storage::OsStorage;
+use persistence::storage::Storage;
 
+use crate::child::Forker;
 use crate::load::ReplyTo;
 use crate::shared::Server;
 use crate::snapshot::ChildKind;
@@ -67,7 +68,8 @@ const TICK_WITH_CHILD: Duration = Duration::from_millis(5);
 pub struct Coordinator {
     server: &'static Server,
     requests: Receiver<Request>,
-    storage: OsStorage,
+    storage: Arc<dyn Storage>,
+    forker: Box<dyn Forker>,
     aof_files: AofFiles,
     child: Option<RunningChild>,
     /// Unix socket and pid file, to be removed at the end.
@@ -83,12 +85,15 @@ impl Coordinator {
         server: &'static Server,
         requests: Receiver<Request>,
         files_to_remove: Vec<PathBuf>,
+        storage: Arc<dyn Storage>,
+        forker: Box<dyn Forker>,
     ) -> Coordinator {
-        let now = Instant::now();
+        let now = clock::instant();
         Coordinator {
             server,
             requests,
-            storage: OsStorage,
+            storage,
+            forker,
             aof_files: AofFiles::default(),
             child: None,
             files_to_remove,
@@ -107,16 +112,35 @@ impl Coordinator {
             } else {
                 TICK
             };
-            match self.requests.recv_timeout(tick) {
-                Ok(request) => self.serve(request),
-                Err(RecvTimeoutError::Timeout) => {}
+            let request = match self.requests.recv_timeout(tick) {
+                Ok(request) => Some(request),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
-            self.watch_child();
-            if Instant::now() >= self.next_chores {
-                self.next_chores = Instant::now() + TICK;
-                self.chores();
-            }
+            };
+            self.step(request);
+        }
+    }
+
+    /// One round with what has been asked for meanwhile, without waiting.
+    pub fn poll(&mut self) {
+        let request = self.requests.try_recv().ok();
+        self.step(request);
+    }
+
+    /// Whether a start would find what is in the AOF; not while its first base is being written.
+    pub fn is_aof_in_force(&self) -> bool {
+        self.server.aof.is_on() && self.aof_files.is_stored()
+    }
+
+    /// One round: serves the request, if there is one, and does what is due.
+    pub fn step(&mut self, request: Option<Request>) {
+        if let Some(request) = request {
+            self.serve(request);
+        }
+        self.watch_child();
+        if clock::instant() >= self.next_chores {
+            self.next_chores = clock::instant() + TICK;
+            self.chores();
         }
     }
 
@@ -184,8 +208,8 @@ impl Coordinator {
                 .max(allocator::used_bytes()),
         );
         self.ops.sample(server);
-        if Instant::now() >= self.next_second {
-            self.next_second = Instant::now() + Duration::from_secs(1);
+        if clock::instant() >= self.next_second {
+            self.next_second = clock::instant() + Duration::from_secs(1);
             server.aof.retry(server);
             self.advance_epoch();
         }
@@ -238,7 +262,7 @@ impl OpsMeter {
         let sum = |f: fn(&crate::stats::WorkerStats) -> u64| {
             server.workers.iter().map(|w| f(&w.stats)).sum::<u64>()
         };
-        let now = Instant::now();
+        let now = clock::instant();
         let counts = [
             sum(|s| s.commands_processed.get()),
             sum(|s| s.net_input_bytes.get()),

@@ -1,15 +1,12 @@
 //! Ending: on SHUTDOWN, SIGTERM and SIGINT, with the data as safe as the configuration promises.
 
-use std::time::Instant;
-
 use config::ShutdownOn;
 use nix::sys::signal::Signal;
 
 use super::Coordinator;
 use crate::load::ReplyTo;
-use crate::log;
 use crate::snapshot::ChildKind;
-use crate::supervision;
+use crate::{clock, exit, log, supervision};
 
 const SHUTDOWN_FAILED: &[u8] = b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n";
 
@@ -48,7 +45,7 @@ impl Coordinator {
         reply_to: Option<ReplyTo>,
     ) {
         let server = self.server;
-        let began = Instant::now();
+        let began = clock::instant();
         self.kill_child(ChildKind::Snapshot);
         self.kill_child(ChildKind::Rewrite);
         let save = match save {
@@ -95,13 +92,13 @@ impl Coordinator {
         }
         for path in &self.files_to_remove {
             // What is gone need not be removed.
-            let _ = std::fs::remove_file(path);
+            let _ = self.storage.remove(path);
         }
         log!(
             Warning,
             "Basalt is now ready to exit, bye bye... (after {:.3} seconds)",
-            began.elapsed().as_secs_f64()
+            clock::elapsed_since(began).as_secs_f64()
         );
-        std::process::exit(0);
+        exit::exit(0);
     }
 }

@@ -8,12 +8,12 @@ use std::time::Instant;
 use persistence::aof::manifest::{Found, Manifest};
 use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded, RecoveredSegment};
 use persistence::rdb::load::{load_rdb, LoadStats};
-use persistence::storage::Storage;
+use persistence::storage::copy;
 
 use super::aof_files::AofFiles;
 use super::Coordinator;
 use crate::load::{options, IntoShards, ReplyTo};
-use crate::{clock, log, startup, supervision};
+use crate::{clock, log, supervision};
 
 /// Why the dataset could not be loaded; the server does not start without it.
 pub struct LoadFailure(String);
@@ -43,7 +43,7 @@ impl Coordinator {
     pub fn start(&mut self) -> Result<(), LoadFailure> {
         let server = self.server;
         let config = self.config();
-        let began = Instant::now();
+        let began = clock::instant();
         server
             .snapshot
             .loading_started_at
@@ -76,7 +76,7 @@ impl Coordinator {
     fn load_aof_or_dump(&mut self, began: Instant) -> Result<Vec<RecoveredSegment>, LoadFailure> {
         let config = self.config();
         let manifest = match Manifest::load(
-            &self.storage,
+            &*self.storage,
             Path::new("."),
             self.aof_files.dir().as_os_str(),
             self.aof_files.prefix(),
@@ -100,7 +100,7 @@ impl Coordinator {
         };
         let loaded = self.load_manifest(&manifest)?;
         let keys = loaded.base.as_ref().map_or(0, |base| base.keys);
-        let seconds = began.elapsed().as_secs_f64();
+        let seconds = clock::elapsed_since(began).as_secs_f64();
         log!(Notice, "DB loaded from append only file: {seconds:.3} seconds ({keys} keys of the base, {} commands)", loaded.commands);
         self.aof_files.set_manifest(loaded.manifest);
         self.server
@@ -120,10 +120,10 @@ impl Coordinator {
             os_crashed: manifest
                 .run
                 .as_ref()
-                .is_some_and(|run| run.boot_id != startup::boot_id()),
+                .is_some_and(|run| run.boot_id != server.identity.boot_id),
         };
         let loaded = load_aof(
-            &self.storage,
+            &*self.storage,
             self.aof_files.dir(),
             manifest,
             &aof_options,
@@ -174,14 +174,14 @@ impl Coordinator {
         let progress = server.snapshot.progress()?;
         progress.reset();
         let stats = load_rdb(
-            &self.storage,
+            &*self.storage,
             path,
             &options(server),
             &IntoShards { server, replaces },
             progress,
         )?;
         self.note_loaded(&stats);
-        let seconds = began.elapsed().as_secs_f64();
+        let seconds = clock::elapsed_since(began).as_secs_f64();
         log!(
             Notice,
             "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
@@ -205,9 +205,8 @@ impl Coordinator {
         if self.storage.file_len(&path)?.is_some() {
             self.storage.remove(&path)?;
         }
-        if std::fs::hard_link(dump, &path).is_err() {
-            std::fs::copy(dump, &path)?;
-            std::fs::File::open(&path)?.sync_all()?;
+        if self.storage.link(dump, &path).is_err() {
+            copy(&*self.storage, dump, &path)?;
         }
         manifest.files.push(base);
         log!(
@@ -229,7 +228,7 @@ impl Coordinator {
             if flush {
                 this.empty_all();
             }
-            let loaded = this.load_dump_over(&dump, Instant::now(), merge);
+            let loaded = this.load_dump_over(&dump, clock::instant(), merge);
             loaded.map(|_| ()).map_err(note_load_failure)
         });
     }

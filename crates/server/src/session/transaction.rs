@@ -146,11 +146,17 @@ impl Worker {
         }
         if unchanged {
             let marks: Vec<Mark> = view.shards().map(|shard| shard.log.mark()).collect();
+            if let Some(observer) = &self.env.observer {
+                observer.transaction(true);
+            }
             c.reply().array(transaction.queued.len());
             for (command, argv) in &transaction.queued {
                 self.run_queued(c, command, argv.argv(), &mut view);
             }
             self.seal_transaction(view.shards_mut(), &marks);
+            if let Some(observer) = &self.env.observer {
+                observer.transaction(false);
+            }
         } else {
             c.reply().null_array();
         }

@@ -1,8 +1,11 @@
 //! What a worker's commands run with, apart from the shards: limits, randomness, codec.
 
+use std::sync::Arc;
+
 use commands::{Codec, CommandResult, Ctx, Keyspace};
 use datatypes::{Limits, Rng};
-use keyspace::{Key, UnixMillis, View};
+use keyspace::{DbIndex, Key, UnixMillis, View};
+use reactor::ConnId;
 use resp::{Argv, Reply};
 
 use super::posted::Caller;
@@ -15,6 +18,25 @@ pub struct Environment {
     pub limits: Limits,
     pub string_bytes_max: u64,
     pub codec: RdbCodec,
+    /// Sees every command that runs; only a simulation has one.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Who watches commands run, in the order in which they take effect.
+pub trait Observer: Send + Sync {
+    /// The commands that run next are this connection's. The address comes at the first time at
+    /// least.
+    fn serving(&self, worker: usize, conn: ConnId, address: Option<&str>);
+    /// The commands that run next are one transaction, or no longer.
+    fn transaction(&self, begins: bool);
+    fn ran(
+        &self,
+        now: UnixMillis,
+        db: DbIndex,
+        argv: Argv<'_>,
+        result: &CommandResult,
+        reply: &[u8],
+    );
 }
 
 impl Environment {
@@ -24,6 +46,7 @@ impl Environment {
             limits: Limits::default(),
             string_bytes_max: 0,
             codec: RdbCodec,
+            observer: None,
         };
         this.configure(config);
         this
@@ -49,6 +72,7 @@ impl Environment {
         routed: Option<Key<'a>>,
         out: &'a mut Vec<u8>,
     ) -> CommandResult {
+        let start = out.len();
         let mut ctx = Ctx {
             argv,
             reply: Reply::new(out, caller.protocol),
@@ -58,7 +82,11 @@ impl Environment {
             string_bytes_max: self.string_bytes_max,
             codec: &self.codec as &dyn Codec,
         };
-        handler(&mut ctx)
+        let result = handler(&mut ctx);
+        if let Some(observer) = &self.observer {
+            observer.ran(now, caller.db, argv, &result, &out[start..]);
+        }
+        result
     }
 }
 

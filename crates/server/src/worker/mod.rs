@@ -91,7 +91,7 @@ impl Worker {
             posted: Vec::new(),
             posted_replies: Vec::new(),
             messages: Vec::new(),
-            next_cron: Instant::now(),
+            next_cron: clock::instant(),
             next_listener: 0,
             batches: 0,
             listening: Vec::new(),
@@ -115,8 +115,15 @@ impl Worker {
     }
 
     /// One turn of the event loop.
-    pub fn turn(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
-        let timeout = self.next_cron.saturating_duration_since(Instant::now());
+    fn turn(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
+        self.run_commands(reactor)?;
+        self.settle(reactor);
+        Ok(())
+    }
+
+    /// The first half of a turn: what is there is read and run.
+    pub fn run_commands(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
+        let timeout = self.next_cron.saturating_duration_since(clock::instant());
         self.now_is_old = true;
         reactor.turn(Some(timeout), self)?;
         self.stats().turns.add(1);
@@ -125,10 +132,14 @@ impl Worker {
         self.serve_inbox(ShardIndex(self.index as u16));
         self.refresh_config();
         self.cron(reactor);
+        Ok(())
+    }
+
+    /// The second half: what the replies show is written, then they leave.
+    pub fn settle(&mut self, reactor: &mut Reactor) {
         self.write_logs();
         self.deliver_posted_replies();
         self.send_replies(reactor);
-        Ok(())
     }
 
     /// Reads the clock, once a turn.
@@ -168,7 +179,7 @@ impl Worker {
     }
 
     fn cron(&mut self, reactor: &mut Reactor) {
-        let now = Instant::now();
+        let now = clock::instant();
         if now < self.next_cron {
             return;
         }
@@ -204,7 +215,7 @@ impl Worker {
         let expiring = (0..databases).any(|db| guard.db(keyspace::DbIndex(db)).expires_len() > 0);
         if active && expiring {
             let effort = self.config.active_expire_effort as usize - 1;
-            let begun = Instant::now();
+            let begun = clock::instant();
             let samples = SAMPLES + SAMPLES_PER_EFFORT * effort;
             let stale_percent = 10usize.saturating_sub(effort);
             let capped = guard.expire_cycle(
@@ -219,7 +230,7 @@ impl Worker {
             }
             self.stats()
                 .expire_cycle_micros
-                .add(begun.elapsed().as_micros() as u64);
+                .add(clock::elapsed_since(begun).as_micros() as u64);
             if guard.log.is_enabled() {
                 self.touched.note(guard.index(), guard.log.end());
             }

@@ -68,6 +68,9 @@ impl Worker {
     pub(super) fn process(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, usize) {
         // Whoever was told that a CONFIG SET is done finds it done at every worker.
         self.refresh_config();
+        if let Some(observer) = &self.env.observer {
+            observer.serving(self.index, c.id, Some(&c.record.address));
+        }
         let mut done = 0;
         let mut wanted = 0;
         if c.record.killed.load(Relaxed) {
@@ -643,6 +646,9 @@ impl Worker {
             let (Run::Keys(handler) | Run::Cursor(handler)) = command.run else {
                 unreachable!("only commands for one shard are posted");
             };
+            if let Some(observer) = &self.env.observer {
+                observer.serving(worker, conn, None);
+            }
             let mut bytes = Vec::new();
             let (result, lsn) = self.run_handler(
                 handler,

@@ -4,7 +4,6 @@ use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
 };
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use reactor::{CloseReason, ConnId, Handler, Reactor, Stream};
 
@@ -13,7 +12,7 @@ use super::mailbox::Message;
 use super::posted::Reply;
 use super::{Worker, ACCEPTING_WORKER};
 use crate::clients::{ClientRecord, Labels};
-use crate::log;
+use crate::{clock, log};
 
 /// Buffers that have grown beyond this are given back when they are empty.
 const KEPT_BUFFER_BYTES: usize = 64 * 1024;
@@ -301,12 +300,10 @@ impl Worker {
         if !soft {
             c.above_soft_limit_since = None;
         }
-        let too_long = soft
-            && c.above_soft_limit_since
-                .get_or_insert_with(Instant::now)
-                .elapsed()
-                .as_secs()
-                > limit.soft_seconds;
+        let too_long = soft && {
+            let since = *c.above_soft_limit_since.get_or_insert_with(clock::instant);
+            clock::elapsed_since(since).as_secs() > limit.soft_seconds
+        };
         if !hard && !too_long {
             return false;
         }
