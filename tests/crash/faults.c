@@ -2,7 +2,8 @@
  *
  * FAULT_SLOW_PERCENT of the writes begin up to FAULT_SLOW_MICROS late, so that moments that last
  * microseconds last milliseconds. While a file `full` exists in the folder FAULT_FLAGS, writes
- * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail. */
+ * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail; while `hanging` does, those
+ * of files whose path contains what that file contains do not end. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -75,12 +76,34 @@ static int is_unsynced(int fd) {
     return 1;
 }
 
+static void hang(int fd) {
+    const char *folder = getenv("FAULT_FLAGS");
+    if (!folder || !concerns_us(fd)) return;
+    char link[64], path[4096], flag[4096], part[256];
+    snprintf(flag, sizeof flag, "%s/hanging", folder);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    if (len < 0) return;
+    path[len] = 0;
+    for (;;) {
+        FILE *file = fopen(flag, "r");
+        if (!file) return;
+        len = (ssize_t)fread(part, 1, sizeof part - 1, file);
+        fclose(file);
+        part[len] = 0;
+        if (!strstr(path, part)) return;
+        usleep(2000);
+    }
+}
+
 int fsync(int fd) {
     REAL(fsync);
+    hang(fd);
     return is_unsynced(fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd) {
     REAL(fdatasync);
+    hang(fd);
     return is_unsynced(fd) ? -1 : real(fd);
 }

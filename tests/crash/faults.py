@@ -47,6 +47,17 @@ class BadDisk:
     def unsynced(self):
         yield from self._while_set("unsynced")
 
+    @contextlib.contextmanager
+    def hanging(self, path_part: str = ""):
+        """fdatasync and fsync of the files with this in their path do not end."""
+        part = self._flags / "part"
+        part.write_text(path_part)
+        part.rename(self._flags / "hanging")
+        try:
+            yield
+        finally:
+            (self._flags / "hanging").unlink()
+
     def _while_set(self, flag: str):
         (self._flags / flag).touch()
         try:

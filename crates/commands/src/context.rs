@@ -189,7 +189,7 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         let argv = self.argv;
         let shard = self.view.shard_mut(key.shard);
         shard.dirty += changes;
-        shard.watches.changed(db, key.bytes);
+        shard.changed(db, key);
         match effect {
             Effect::AsGiven => shard.log.append_args(db, argv.iter()),
             Effect::Covered => {}

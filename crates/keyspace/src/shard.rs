@@ -8,6 +8,7 @@ use datatypes::{Rng, Value};
 use crate::db::{Db, Probe};
 use crate::entry::{Entry, EntryRef};
 use crate::log::Log;
+use crate::pending::Pending;
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
 use crate::view::Key;
 use crate::watch::WatchTable;
@@ -33,6 +34,8 @@ pub struct Shard {
     dbs: Vec<Db>,
     pub log: Log,
     pub watches: WatchTable,
+    /// Changes that are not durable yet.
+    pub pending: Pending,
     pub stats: ShardStats,
     /// Changes since the last save.
     pub dirty: u64,
@@ -55,6 +58,7 @@ impl Shard {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             log: Log::default(),
             watches: WatchTable::default(),
+            pending: Pending::default(),
             stats: ShardStats::default(),
             dirty: 0,
             garbage,
@@ -92,11 +96,28 @@ impl Shard {
         let _ = self.garbage.send(garbage);
     }
 
+    /// Notes that a key has changed, for those who watch it and those who wait for the disk.
+    #[inline]
+    pub fn changed(&mut self, db: DbIndex, key: Key<'_>) {
+        self.watches.changed(db, key.bytes);
+        self.pending.changed(key.hash);
+    }
+
+    /// Switches the log on or off; see [`Log::set_enabled`].
+    pub fn enable_log(&mut self, enabled: bool) {
+        self.log.set_enabled(enabled);
+        // Positions mean something only while the log is on.
+        self.pending.stop();
+    }
+
     /// Empties a database and returns what was in it.
     pub fn take_db(&mut self, db: DbIndex) -> Db {
         let clock = self.db(db).clock();
         let old = std::mem::take(self.db_mut(db));
         self.db_mut(db).set_clock(clock);
+        if !old.is_empty() {
+            self.pending.changed_all();
+        }
         self.watches
             .changed_where(db, |key| old.find(Key::new(key, &self.slots)).is_some());
         old
@@ -105,6 +126,7 @@ impl Shard {
     /// Swaps two databases.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
         self.dbs.swap(a.0 as usize, b.0 as usize);
+        self.pending.changed_all();
         let (in_a, in_b) = (&self.dbs[a.0 as usize], &self.dbs[b.0 as usize]);
         let slots = self.slots;
         let held = |key: &[u8]| {
@@ -196,7 +218,7 @@ impl Shard {
         self.stats.expired_keys += 1;
         self.dirty += 1;
         self.log.append(db, &[b"DEL", key.bytes]);
-        self.watches.changed(db, key.bytes);
+        self.changed(db, key);
         if let Some(entry) = self.db_mut(db).remove(key) {
             self.free_later_if_large(entry);
         }

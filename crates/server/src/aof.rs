@@ -54,6 +54,18 @@ struct Unit {
     ends: Arc<[(ShardIndex, Lsn)]>,
 }
 
+/// The later end of each shard that either names.
+fn later_ends(a: &[(ShardIndex, Lsn)], b: &[(ShardIndex, Lsn)]) -> Arc<[(ShardIndex, Lsn)]> {
+    let mut ends = a.to_vec();
+    for (shard, end) in b {
+        match ends.iter_mut().find(|(known, _)| known == shard) {
+            Some((_, known)) => *known = (*end).max(*known),
+            None => ends.push((*shard, *end)),
+        }
+    }
+    ends.into()
+}
+
 /// What the segment's lock protects.
 #[derive(Default)]
 pub struct SegmentFile {
@@ -181,11 +193,14 @@ impl Aof {
         }
         let mut units = segment.units.lock().expect("no holder of this lock panics");
         while let Some(unit) = units.front() {
-            if !unit
+            let mut missing = unit
                 .ends
                 .iter()
-                .all(|(shard, end)| sync.durable(*shard) >= *end)
-            {
+                .filter(|(shard, end)| sync.durable(*shard) < *end)
+                .peekable();
+            if missing.peek().is_some() {
+                // Under another policy nobody has asked for them yet.
+                missing.for_each(|(shard, end)| sync.request(*shard, *end));
                 return durable.min(unit.begin);
             }
             units.pop_front();
@@ -236,6 +251,15 @@ impl Aof {
             if self.written(shard) < lsn {
                 self.write_file(server, shard, file);
             }
+        } else if self.fsyncs_always() {
+            // It may have been written before that policy was chosen.
+            self.request_sync(shard, lsn);
+        }
+    }
+
+    fn request_sync(&self, shard: ShardIndex, lsn: Lsn) {
+        if let Some(sync) = self.sync() {
+            sync.request(shard, lsn);
         }
     }
 
@@ -331,7 +355,7 @@ impl Aof {
             }
             return;
         }
-        if unit.len() > 1 && self.fsyncs_always() {
+        if unit.len() > 1 {
             self.note_unit(blocks);
         }
         for (shard, file, end) in blocks {
@@ -346,19 +370,24 @@ impl Aof {
         }
     }
 
-    /// Remembers that these blocks are durable only together.
+    /// Remembers that these blocks are durable only together. Unless `appendfsync always` asks all the
+    /// time how far that is, all such blocks of a shard are remembered as one.
     fn note_unit(&self, blocks: &[(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)]) {
         let ends: Arc<[(ShardIndex, Lsn)]> = blocks
             .iter()
             .map(|(shard, _, end)| (*shard, *end))
             .collect();
+        let always = self.fsyncs_always();
         for (shard, ..) in blocks {
             let segment = &self.segments[usize::from(shard.0)];
             let mut units = segment.units.lock().expect("no holder of this lock panics");
-            units.push_back(Unit {
-                begin: self.written(*shard),
-                ends: ends.clone(),
-            });
+            match units.back_mut() {
+                Some(last) if !always => last.ends = later_ends(&last.ends, &ends),
+                _ => units.push_back(Unit {
+                    begin: self.written(*shard),
+                    ends: ends.clone(),
+                }),
+            }
             segment.unit_count.store(units.len(), Release);
         }
     }

@@ -65,7 +65,8 @@ impl SegmentWriter {
         Ok(writer)
     }
 
-    /// Goes on behind what a scan found to count: cuts what does not, seals what has no seal yet.
+    /// Goes on behind what a scan found to count: cuts what does not, seals what has no seal yet, and makes all of it
+    /// durable: what a process wrote that was killed may be in the page cache alone, and is about to be served.
     pub fn resume(
         storage: &dyn Storage,
         path: &Path,
@@ -82,7 +83,6 @@ impl SegmentWriter {
         if len > end.kept_len {
             file.truncate(end.kept_len)
                 .map_err(AofError::io(path, "truncate"))?;
-            file.datasync().map_err(AofError::io(path, "sync"))?;
         }
         let mut writer = SegmentWriter {
             path: path.to_owned(),
@@ -98,6 +98,7 @@ impl SegmentWriter {
                 .seal_unsealed(end, stamp)
                 .map_err(AofError::io(path, "seal"))?;
         }
+        writer.file.datasync().map_err(AofError::io(path, "sync"))?;
         Ok(writer)
     }
 

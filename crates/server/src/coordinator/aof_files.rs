@@ -195,8 +195,7 @@ impl Coordinator {
     fn enable_logs(&self, on: bool) {
         self.server.aof.set_on(on);
         for shard in self.server.shard_indexes() {
-            self.server
-                .with_shard(shard, |shard| shard.log.set_enabled(on));
+            self.server.with_shard(shard, |shard| shard.enable_log(on));
         }
     }
 

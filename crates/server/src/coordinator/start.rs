@@ -275,8 +275,7 @@ impl Coordinator {
 
     pub(super) fn log_effects(&self, on: bool) {
         for shard in self.server.shard_indexes() {
-            self.server
-                .with_shard(shard, |shard| shard.log.set_enabled(on));
+            self.server.with_shard(shard, |shard| shard.enable_log(on));
         }
     }
 }

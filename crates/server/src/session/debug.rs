@@ -303,7 +303,7 @@ impl Worker {
             }
             view.db_mut(db, key)
                 .set(key, NewValue::Bytes(&value), Expiry::Set(None));
-            view.shard_mut(key.shard).watches.changed(db, &name);
+            view.shard_mut(key.shard).changed(db, key);
         }
         c.reply().ok();
         Ok(())

@@ -113,7 +113,11 @@ impl Worker {
                 );
                 let result = f(self, c, &mut view);
                 drop(view);
-                self.release_unshown(guards);
+                // What INFO and DEBUG show is the server's state; it does not wait for the disk.
+                guards
+                    .iter_mut()
+                    .for_each(|(_, guard)| self.note_effects(guard));
+                self.release_all(guards);
                 result
             }
         }

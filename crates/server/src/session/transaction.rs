@@ -132,20 +132,22 @@ impl Worker {
         }
         let server = self.server;
         let shards = shards_of(&transaction, &c.watches, server.slots);
+        let start = c.out.len();
         let mut guards = self.take_batons(&shards);
+        let marks: Vec<Mark> = guards.iter().map(|(_, guard)| guard.log.mark()).collect();
         let mut view = View::several(
             guards.iter_mut().map(|(_, guard)| &mut **guard).collect(),
             server.slots,
         );
         let unchanged = self.watches_hold(&c.watches, &mut view);
         // Before the commands run: an UNWATCH among them must find nothing that needs a baton.
-        for (db, key, _) in std::mem::take(&mut c.watches.keys) {
-            view.shard_mut(server.slots.shard_of(&key))
+        let watched = std::mem::take(&mut c.watches.keys);
+        for (db, key, _) in &watched {
+            view.shard_mut(server.slots.shard_of(key))
                 .watches
-                .unwatch(db, &key);
+                .unwatch(*db, key);
         }
         if unchanged {
-            let marks: Vec<Mark> = view.shards().map(|shard| shard.log.mark()).collect();
             if let Some(observer) = &self.env.observer {
                 observer.transaction(true);
             }
@@ -161,7 +163,21 @@ impl Worker {
             c.reply().null_array();
         }
         drop(view);
-        self.release_batons(c, guards);
+        let shown: Vec<_> = if unchanged {
+            let queued = transaction.queued.iter();
+            queued
+                .map(|(command, argv)| (*command, argv.argv()))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        self.note_shown(c, start, &mut guards, &marks, &shown);
+        if !unchanged {
+            // That something was written is shown as well.
+            let keys = watched.iter().map(|(_, key, _)| &**key);
+            self.note_shown_keys(c, start, &guards, keys);
+        }
+        self.release_all(guards);
         Ok(())
     }
 

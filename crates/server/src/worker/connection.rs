@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
 
-use keyspace::{DbIndex, Lsn, ShardIndex, UnixMillis};
+use keyspace::{DbIndex, UnixMillis};
 use reactor::ConnId;
 use resp::{Parser, Protocol};
 
 use super::posted::Caller;
+use super::waits::Waits;
 use crate::clients::{flag, ClientRecord};
 use crate::session::transaction::{Transaction, Watches};
 
@@ -52,8 +53,10 @@ pub struct Connection {
     pub closing: bool,
     /// Already on the worker's list of connections with something to send.
     pub is_dirty: bool,
-    /// What must be durable before `out` may be sent, under `appendfsync always`.
-    pub durable: Vec<(ShardIndex, Lsn)>,
+    /// What must be durable before parts of `out` may be sent.
+    pub waits: Waits,
+    /// Already on the worker's list of connections whose replies wait for the disk.
+    pub awaits_durable: bool,
     /// Since when the output is above its soft limit.
     pub above_soft_limit_since: Option<Instant>,
     pub active_at: UnixMillis,
@@ -85,7 +88,8 @@ impl Connection {
             receiving_large: false,
             closing: false,
             is_dirty: false,
-            durable: Vec::new(),
+            waits: Waits::default(),
+            awaits_durable: false,
             above_soft_limit_since: None,
             commands: 0,
             net_input_bytes: 0,
@@ -109,14 +113,6 @@ impl Connection {
     /// Bytes of replies that the client has not read.
     pub fn output_bytes(&self) -> usize {
         self.out.len() + self.sending_bytes
-    }
-
-    /// Remembers that the next replies may go out only when `lsn` of `shard` is durable.
-    pub fn wait_durable(&mut self, shard: ShardIndex, lsn: Lsn) {
-        match self.durable.iter_mut().find(|(s, _)| *s == shard) {
-            Some((_, wanted)) => *wanted = lsn.max(*wanted),
-            None => self.durable.push((shard, lsn)),
-        }
     }
 
     /// Publishes what CLIENT LIST shows.

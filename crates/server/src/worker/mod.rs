@@ -11,7 +11,9 @@ pub mod posted;
 pub mod route;
 mod run;
 mod serve;
+mod shown;
 mod touched;
+mod waits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -231,10 +233,9 @@ impl Worker {
             self.stats()
                 .expire_cycle_micros
                 .add(clock::elapsed_since(begun).as_micros() as u64);
-            if guard.log.is_enabled() {
-                self.touched.note(guard.index(), guard.log.end());
-            }
+            self.note_effects(&mut guard);
         }
+        self.forget_durable(&mut guard);
         self.release(Some((ShardIndex(self.index as u16), guard)));
     }
 

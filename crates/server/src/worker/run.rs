@@ -20,6 +20,7 @@ use super::connection::{Connection, ReplyMode};
 use super::environment::Handler;
 use super::posted::{Posted, Reply};
 use super::route::ShardSet;
+use super::shown::Shows;
 use super::Worker;
 use crate::command_stats::{Tally, TIMED_EVERY};
 use crate::coordinator::Request;
@@ -244,7 +245,7 @@ impl Worker {
         };
         let shard = guard.index();
         let bytes = argv.arg(command.single_key().expect("routed by its one key"));
-        let caller = c.caller();
+        let (caller, start) = (c.caller(), c.out.len());
         let key = Key { bytes, hash, shard };
         let (result, durable) =
             self.run_handler(handler, command, argv, Some(key), caller, guard, &mut c.out);
@@ -254,7 +255,7 @@ impl Worker {
             c.reply().error(error.text());
         }
         if let Some(lsn) = durable {
-            c.wait_durable(shard, lsn);
+            c.waits.add(start, shard, lsn);
         }
     }
 
@@ -280,22 +281,23 @@ impl Worker {
         if result.is_err() {
             out.truncate(start);
         }
-        if shard.log.is_enabled() {
-            if command.is_write() && shard.log.effects_since(mark) > 1 {
-                shard.log.wrap(mark, b"");
-            }
-            return (result, self.note_log(shard));
+        if !shard.log.is_enabled() {
+            return (result, None);
         }
-        (result, None)
-    }
-
-    /// Remembers that the shard's log is to be written before this turn's replies go out.
-    /// Returns what a reply must wait for under `appendfsync always`.
-    fn note_log(&mut self, shard: &Shard) -> Option<Lsn> {
-        let end = shard.log.end();
-        self.touched.note(shard.index(), end);
-        (self.server.aof.fsyncs_always() && self.server.aof.durable(shard.index()) < end)
-            .then_some(end)
+        let effects = shard.log.effects_since(mark);
+        if effects > 1 && command.is_write() {
+            shard.log.wrap(mark, b"");
+        }
+        if !self.server.aof.fsyncs_always() {
+            self.touched.note(shard.index(), shard.log.end());
+            return (result, None);
+        }
+        let shows = match key {
+            _ if effects > 0 => Shows::All,
+            Some(key) => Shows::Key(key.hash),
+            None => Shows::Command(command, argv),
+        };
+        (result, self.shown(shard, shows))
     }
 
     /// Everything that is not the fast path: checks as Redis makes them, then the command.
@@ -466,6 +468,7 @@ impl Worker {
         if let (Some(shard), None) = (indexes.next(), indexes.next()) {
             return self.run_on_one(c, command, handler, argv, shard);
         }
+        let start = c.out.len();
         let mut guards = self.take_batons(&shards);
         let marks: Vec<_> = guards.iter().map(|(_, guard)| guard.log.mark()).collect();
         let mut view = View::several(
@@ -480,7 +483,8 @@ impl Worker {
             self.seal_transaction(view.shards_mut(), &marks);
         }
         drop(view);
-        self.release_batons(c, guards);
+        self.note_shown(c, start, &mut guards, &marks, &[(command, argv)]);
+        self.release_all(guards);
         self.after_call(command, &result);
         result
     }
@@ -512,7 +516,7 @@ impl Worker {
             self.post(c, command, argv, shard);
             return Ok(());
         };
-        let caller = c.caller();
+        let (caller, start) = (c.caller(), c.out.len());
         let (result, durable) = self.run_handler(
             handler,
             command,
@@ -524,7 +528,7 @@ impl Worker {
         );
         self.release(Some(held));
         if let Some(lsn) = durable {
-            c.wait_durable(shard, lsn);
+            c.waits.add(start, shard, lsn);
         }
         result
     }
@@ -551,24 +555,9 @@ impl Worker {
             .collect()
     }
 
-    /// Gives batons back after a command of `c` that used all of them.
-    pub(crate) fn release_batons(&mut self, c: &mut Connection, guards: Vec<Held>) {
+    /// Gives batons back.
+    pub(crate) fn release_all(&mut self, guards: Vec<Held>) {
         for held in guards {
-            if held.1.log.is_enabled() {
-                if let Some(lsn) = self.note_log(&held.1) {
-                    c.wait_durable(held.0, lsn);
-                }
-            }
-            self.release(Some(held));
-        }
-    }
-
-    /// As [`Worker::release_batons`], where the reply shows no write that it would have to wait for.
-    pub(crate) fn release_unshown(&mut self, guards: Vec<Held>) {
-        for held in guards {
-            if held.1.log.is_enabled() {
-                self.note_log(&held.1);
-            }
             self.release(Some(held));
         }
     }
@@ -581,9 +570,7 @@ impl Worker {
     ) -> R {
         let mut guard = self.server.shard(shard).baton.take();
         let result = f(&mut guard);
-        if guard.log.is_enabled() {
-            self.note_log(&guard);
-        }
+        self.note_effects(&mut guard);
         self.release(Some((shard, guard)));
         result
     }

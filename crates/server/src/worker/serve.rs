@@ -178,13 +178,13 @@ impl Worker {
             self.count_error(reply.bytes.strip_prefix(b"-").unwrap_or_default());
         }
         self.with_connection(reply.conn, |worker, c| {
+            if let Some((shard, lsn)) = reply.durable {
+                c.waits.add(c.out.len(), shard, lsn);
+            }
             if !std::mem::take(&mut c.drops_reply) {
                 c.out.extend_from_slice(&reply.bytes);
             }
             c.waiting = false;
-            if let Some((shard, lsn)) = reply.durable {
-                c.wait_durable(shard, lsn);
-            }
             worker.go_on(reactor, c);
         });
     }
@@ -246,7 +246,16 @@ impl Worker {
     /// Hands over what the turn has produced, where the logs and the disk allow it.
     pub(super) fn send_replies(&mut self, reactor: &mut Reactor) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.append(&mut self.awaiting_durable);
+        let mut awaiting = std::mem::take(&mut self.awaiting_durable);
+        for conn in awaiting.drain(..) {
+            if let Some(c) = self.connection_mut(conn) {
+                c.awaits_durable = false;
+                if !std::mem::replace(&mut c.is_dirty, true) {
+                    dirty.push(conn);
+                }
+            }
+        }
+        self.awaiting_durable = awaiting;
         for conn in dirty.drain(..) {
             let Some(close) = self.with_connection(conn, |worker, c| worker.send(reactor, c))
             else {
@@ -263,16 +272,21 @@ impl Worker {
     /// Sends a connection's replies. True when the connection is to be forgotten.
     fn send(&mut self, reactor: &mut Reactor, c: &mut Connection) -> bool {
         c.is_dirty = false;
-        if !self.is_durable(c) {
-            self.awaiting_durable.push(c.id);
-            return self.exceeds_output_limit(reactor, c);
-        }
-        if !reactor.is_sending(c.id) && !c.out.is_empty() {
-            let buf = std::mem::take(&mut c.out);
-            c.sending_bytes = buf.len();
-            c.net_output_bytes += buf.len() as u64;
+        let ready = if c.waits.is_empty() {
+            c.out.len()
+        } else {
+            self.ready_bytes(c)
+        };
+        if ready > 0 && !reactor.is_sending(c.id) {
+            let mut buf = std::mem::take(&mut c.out);
+            if ready < buf.len() {
+                c.out = buf.split_off(ready);
+            }
+            c.waits.left(ready);
+            c.sending_bytes = ready;
+            c.net_output_bytes += ready as u64;
             self.stats().writes.add(1);
-            self.stats().net_output_bytes.add(buf.len() as u64);
+            self.stats().net_output_bytes.add(ready as u64);
             if let Some(buf) = reactor.send(c.id, buf) {
                 c.sending_bytes = 0;
                 keep_buffer(c, buf);
@@ -285,10 +299,22 @@ impl Worker {
         self.exceeds_output_limit(reactor, c)
     }
 
-    fn is_durable(&self, c: &mut Connection) -> bool {
+    /// How much of the output may leave: that in front of the first reply that waits for the disk.
+    fn ready_bytes(&mut self, c: &mut Connection) -> usize {
         let aof = &self.server.aof;
-        c.durable.retain(|(shard, lsn)| aof.durable(*shard) < *lsn);
-        c.durable.is_empty()
+        let always = aof.fsyncs_always();
+        let ready = c.waits.ready(c.out.len(), |shard, lsn| {
+            if always {
+                aof.durable(shard) >= lsn
+            } else {
+                // The policy was changed meanwhile.
+                !aof.is_on() || aof.written(shard) >= lsn
+            }
+        });
+        if !c.waits.is_empty() && !std::mem::replace(&mut c.awaits_durable, true) {
+            self.awaiting_durable.push(c.id);
+        }
+        ready
     }
 
     /// Disconnects a client that does not read its replies, as `client-output-buffer-limit` says.
