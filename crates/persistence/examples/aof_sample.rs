@@ -55,6 +55,7 @@ fn write(parent: &Path) -> Result<(), Box<dyn std::error::Error>> {
         aof_base: true,
         unix_seconds: 1_700_000_000,
         used_memory: 1,
+        ..SnapshotOptions::default()
     };
     write_rdb(
         &OsStorage,

@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         aof_base: false,
         unix_seconds: 1_700_000_000,
         used_memory: 1,
+        ..SnapshotOptions::default()
     };
     let (target, temp) = (Path::new(output), format!("{output}.temp"));
     for _ in 0..number("--rounds").unwrap_or(1) {

@@ -48,6 +48,8 @@ pub struct ChunkFile<'a> {
     failed: AtomicBool,
     padding: &'a dyn Padding,
     progress: &'a Progress,
+    /// Pages written through the cache are sent to the disk as they come.
+    write_back: bool,
 }
 
 impl<'a> ChunkFile<'a> {
@@ -103,7 +105,13 @@ impl<'a> ChunkFile<'a> {
             failed: AtomicBool::new(false),
             padding,
             progress,
+            write_back: true,
         }
+    }
+
+    /// Whether what goes through the page cache is sent to the disk piece by piece; else all at the end.
+    pub fn set_write_back(&mut self, piecewise: bool) {
+        self.write_back = piecewise;
     }
 
     /// Where the next chunk would begin: after all writers are done, the end.
@@ -126,7 +134,7 @@ impl<'a> ChunkFile<'a> {
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         write_all_at(&*self.file, bytes, offset)?;
-        if !self.direct {
+        if !self.direct && self.write_back {
             self.file.write_back(offset, bytes.len() as u64);
         }
         self.progress.add(0, bytes.len() as u64);

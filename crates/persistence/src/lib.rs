@@ -15,4 +15,5 @@ pub mod crc;
 pub mod lzf;
 pub mod progress;
 pub mod rdb;
+pub mod read_back;
 pub mod storage;

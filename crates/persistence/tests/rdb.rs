@@ -10,13 +10,17 @@ use persistence::crc;
 use persistence::progress::Progress;
 use persistence::rdb::dump::{dump_value, load_dump, DumpError};
 use persistence::rdb::encode::Encoder;
+use persistence::rdb::format::AUX_INDEX;
 use persistence::rdb::load::{load_rdb, load_stream, LoadOptions, LoadStats, RdbLoadError};
-use persistence::rdb::snapshot::{write_rdb, SnapshotOptions, SnapshotStats};
+use persistence::rdb::snapshot::{write_rdb, SnapshotError, SnapshotOptions, SnapshotStats};
 use persistence::rdb::{RdbError, RdbErrorKind};
 use persistence::storage::simulated::SimulatedStorage;
-use persistence::storage::OsStorage;
+use persistence::storage::{Open, OsStorage, Storage, StorageFile};
 use proptest::prelude::*;
+use std::ffi::OsString;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 fn options(threads: usize) -> LoadOptions {
     LoadOptions {
@@ -59,6 +63,7 @@ fn save(store: &Store, disk: &SimulatedStorage, path: &Path, direct_io: bool) ->
         aof_base: false,
         unix_seconds: 1_700_000_000,
         used_memory: 12345,
+        ..SnapshotOptions::default()
     };
     write_rdb(
         disk,
@@ -430,33 +435,114 @@ fn dump_is_what_redis_gives() {
     }
 }
 
+/// A disk where one step fails, or where what is read is not what was written.
+struct Faulty {
+    disk: SimulatedStorage,
+    fails: &'static str,
+}
+
+impl Faulty {
+    fn at(&self, step: &str) -> io::Result<()> {
+        match step == self.fails {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Storage for Faulty {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StorageFile>> {
+        match how {
+            Open::Create | Open::CreateDirect => self.at("create")?,
+            Open::ReadDirect if self.fails == "flip" => {
+                self.disk.edit(path, |bytes| bytes[100] ^= 1)
+            }
+            _ => self.at("read back")?,
+        }
+        self.disk.open(path, how)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.at("rename to")?;
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.link(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.at("fsync")?;
+        self.disk.sync_dir(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+    fn file_len(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.disk.file_len(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.disk.list(dir)
+    }
+}
+
+fn save_to(
+    storage: &dyn Storage,
+    store: &Store,
+    direct_io: bool,
+) -> Result<SnapshotStats, SnapshotError> {
+    let options = SnapshotOptions {
+        threads: 2,
+        direct_io,
+        verify: true,
+        ..SnapshotOptions::default()
+    };
+    let (temp, path) = (Path::new("/temp"), Path::new("/dump.rdb"));
+    let progress = Progress::default();
+    write_rdb(storage, temp, path, store, &options, &progress)
+}
+
 #[test]
 fn failed_save_leaves_the_old_file() {
     let (store, _) = load_bytes(&golden("redis-8.0.rdb"), 1).unwrap();
     let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
-    save(&store, &disk, path, false);
+    save_to(&disk, &store, false).unwrap();
     let before = disk.contents(path).unwrap();
-    disk.set_space_left(Some(1000));
-    let options = SnapshotOptions {
-        compress: false,
-        checksum: true,
-        threads: 2,
-        direct_io: false,
-        aof_base: false,
-        unix_seconds: 0,
-        used_memory: 0,
+    let untouched = |disk: &SimulatedStorage| {
+        assert_eq!(disk.contents(path).unwrap(), before);
+        assert_eq!(disk.contents(Path::new("/temp")), None);
     };
-    let failed = write_rdb(
-        &disk,
-        Path::new("/temp"),
-        path,
-        &store,
-        &options,
-        &Progress::default(),
-    );
-    assert_eq!(failed.unwrap_err().error.raw_os_error(), Some(28));
-    assert_eq!(disk.contents(path).unwrap(), before);
-    assert_eq!(disk.contents(Path::new("/temp")), None);
+    for direct_io in [false, true] {
+        for space in (0..before.len() as u64).step_by(7) {
+            disk.set_space_left(Some(space));
+            let failed = save_to(&disk, &store, direct_io).unwrap_err();
+            assert_eq!(failed.error.raw_os_error(), Some(28), "{failed}");
+            untouched(&disk);
+        }
+    }
+    disk.set_space_left(None);
+    disk.set_datasync_error(Some(5));
+    assert_eq!(save_to(&disk, &store, true).unwrap_err().doing, "fdatasync");
+    untouched(&disk);
+    disk.set_datasync_error(None);
+    for fails in ["create", "read back", "rename to", "flip"] {
+        let faulty = Faulty {
+            disk: disk.clone(),
+            fails,
+        };
+        let failed = save_to(&faulty, &store, true).unwrap_err();
+        let step = fails.replace("flip", "read back");
+        // The end of the file is written through a file opened once more.
+        let step = step.replace("read back", "read back|write the end of");
+        assert!(step.contains(failed.doing), "{fails}: {failed}");
+        untouched(&disk);
+    }
+    let faulty = Faulty {
+        disk,
+        fails: "fsync",
+    };
+    assert_eq!(save_to(&faulty, &store, true).unwrap_err().doing, "fsync");
+    assert_eq!(faulty.disk.contents(Path::new("/temp")), None);
 }
 
 #[test]
@@ -480,6 +566,7 @@ fn snapshot_goes_past_the_page_cache_where_it_can() {
         aof_base: false,
         unix_seconds: 0,
         used_memory: 0,
+        ..SnapshotOptions::default()
     };
     let (temp, path) = (dir.join("temp"), dir.join("dump.rdb"));
     let saved = write_rdb(
@@ -504,6 +591,110 @@ fn snapshot_goes_past_the_page_cache_where_it_can() {
     assert!(stats.indexed);
     assert_eq!(loaded.contents(), store.contents());
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Values of some 9 MB, one of each form that is stored item by item, and strings.
+fn store_of_large_values() -> Store {
+    let store = Store::new(2);
+    let limits = Limits::default();
+    let text = |i: u32| format!("{:0>300}", i.wrapping_mul(2_654_435_761));
+    let (mut hash, mut set) = (datatypes::Hash::new(), datatypes::Set::new());
+    let (mut zset, mut list) = (datatypes::SortedSet::new(), datatypes::List::new());
+    for i in 0..30_000 {
+        hash.set(text(i).as_bytes(), b"the value of a field", &limits);
+        set.add(text(i).as_bytes(), &limits);
+        zset.insert(text(i).as_bytes(), f64::from(i), &limits);
+        list.push_back(text(i).as_bytes(), &limits);
+    }
+    let value = |value| NewValue::Object(Box::new(value));
+    let later = Some(UnixMillis(1_800_000_000_000));
+    store.put(0, b"hash", value(datatypes::Value::Hash(hash)), None);
+    store.put(1, b"set", value(datatypes::Value::Set(set)), later);
+    store.put(0, b"zset", value(datatypes::Value::SortedSet(zset)), None);
+    store.put(3, b"list", value(datatypes::Value::List(list)), None);
+    store.put(0, b"small", NewValue::Bytes(b"x"), None);
+    store.put(
+        0,
+        b"string",
+        NewValue::Bytes(&b"0123456789".repeat(900_000)),
+        None,
+    );
+    store
+}
+
+fn save_uncompressed(store: &Store, disk: &SimulatedStorage, path: &Path) {
+    let options = SnapshotOptions {
+        compress: false,
+        ..SnapshotOptions::default()
+    };
+    let (temp, progress) = (Path::new("/temp"), Progress::default());
+    write_rdb(disk, temp, path, store, &options, &progress).unwrap();
+}
+
+/// The same file as other servers write it, without an index.
+fn without_index(mut bytes: Vec<u8>) -> Vec<u8> {
+    let pointer = bytes
+        .windows(AUX_INDEX.len())
+        .rposition(|window| window == AUX_INDEX)
+        .unwrap();
+    bytes[pointer] ^= 0x20;
+    let end = bytes.len() - 8;
+    let checksum = crc::jones(&bytes[..end]);
+    bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn values_of_many_megabytes_load_through_a_window() {
+    let store = store_of_large_values();
+    let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
+    save_uncompressed(&store, &disk, path);
+    let load = |options: &LoadOptions| {
+        let loaded = Store::new(3);
+        let progress = Progress::default();
+        load_rdb(&disk, path, options, &loaded, &progress).map(|stats| (loaded, stats, progress))
+    };
+    let same = |loaded: &Store| loaded.contents() == store.contents();
+    let (loaded, stats, _) = load(&options(2)).unwrap();
+    assert!(stats.indexed && same(&loaded));
+    let indexed = disk.contents(path).unwrap();
+    for at in [indexed.len() / 9, indexed.len() - (3 << 20)] {
+        disk.edit(path, |bytes| bytes[at] ^= 0x41);
+        let Err(RdbLoadError::Rdb { error, .. }) = load(&options(2)).map(|_| ()) else {
+            panic!("a damaged file loads")
+        };
+        assert!(
+            matches!(error.kind, RdbErrorKind::Checksum { .. }),
+            "{error}"
+        );
+        disk.edit(path, |bytes| bytes[at] ^= 0x41);
+    }
+    let plain = without_index(indexed);
+    disk.edit(path, |bytes| bytes.clone_from(&plain));
+    for threads in [1, 2] {
+        let (loaded, stats, progress) = load(&options(threads)).unwrap();
+        assert!(!stats.indexed && stats.keys == 6 && same(&loaded));
+        assert_eq!(progress.keys(), 6);
+        assert!(progress.bytes() > stats.bytes * 9 / 10 && progress.bytes() <= stats.bytes);
+    }
+    let late = LoadOptions {
+        now: UnixMillis(1_900_000_000_000),
+        ..options(2)
+    };
+    let (_, stats, _) = load(&late).unwrap();
+    assert_eq!((stats.keys, stats.expired), (5, 1));
+    // Cut off anywhere, it is an error at an offset within what is left.
+    for len in [plain.len() / 7, plain.len() / 2, plain.len() * 6 / 7] {
+        disk.edit(path, |bytes| *bytes = plain[..len].to_vec());
+        let Err(RdbLoadError::Rdb { error, .. }) = load(&options(2)).map(|_| ()) else {
+            panic!("half a file loads")
+        };
+        assert!(
+            matches!(error.kind, RdbErrorKind::UnexpectedEnd { .. }),
+            "{error}"
+        );
+        assert!(error.offset <= len as u64);
+    }
 }
 
 proptest! {

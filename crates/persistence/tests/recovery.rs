@@ -623,6 +623,7 @@ fn bases_of_both_kinds_load_with_expired_keys_and_commands_behind() {
             aof_base: true,
             unix_seconds: 1,
             used_memory: 1,
+            ..SnapshotOptions::default()
         };
         let write = if as_rdb { write_rdb } else { write_commands };
         let stats = write(

@@ -133,13 +133,31 @@ impl<'a> Cursor<'a> {
 
     /// A count of items, each of which takes at least `item_bytes_min` of what follows.
     pub fn count(&mut self, item_bytes_min: u64) -> Result<usize, RdbError> {
+        self.count_within(item_bytes_min, 0)
+    }
+
+    /// The same where `beyond` more bytes may follow those of the slice.
+    pub fn count_within(&mut self, item_bytes_min: u64, beyond: u64) -> Result<usize, RdbError> {
         let count = self.length()?;
         let needed = count.saturating_mul(item_bytes_min);
-        if needed > self.remaining() as u64 {
-            let missing = needed - self.remaining() as u64;
+        let there = (self.remaining() as u64).saturating_add(beyond);
+        if needed > there {
+            let missing = needed - there;
             return Err(self.error(RdbErrorKind::UnexpectedEnd { missing }));
         }
         Ok(count as usize)
+    }
+
+    /// The length of a string that is stored as it is, or `None`, with nothing read.
+    pub fn plain_string_len(&mut self) -> Result<Option<u64>, RdbError> {
+        let mut ahead = self.clone();
+        Ok(match ahead.length_or_encoding()? {
+            Length::Plain(len) => {
+                *self = ahead;
+                Some(len)
+            }
+            Length::Encoded(_) => None,
+        })
     }
 
     fn encoded_int(&mut self, first: u8) -> Result<Option<i64>, RdbError> {

@@ -5,6 +5,7 @@
 
 use super::cursor::{Cursor, Str};
 use super::format::*;
+use super::items::Items;
 use super::RdbError;
 use datatypes::legacy::{Ziplist, Zipmap};
 use datatypes::list::Node;
@@ -26,40 +27,58 @@ pub fn value<'a>(
     dialect: Dialect,
     limits: &Limits,
 ) -> Result<Option<NewValue<'a>>, RdbError> {
+    if let Some(items) = {
+        cursor.reading = reading(type_);
+        Items::begin(cursor, type_, dialect, limits, 0)?
+    } {
+        return whole(items, cursor, limits);
+    }
     let value = match type_ {
         TYPE_STRING => {
-            cursor.reading = "a string value";
             return Ok(Some(match cursor.string()? {
                 Str::Bytes(Cow::Borrowed(bytes)) => NewValue::Bytes(bytes),
                 Str::Bytes(Cow::Owned(bytes)) => NewValue::Owned(bytes),
                 Str::Int(n) => NewValue::Int(n),
             }));
         }
-        TYPE_LIST | TYPE_LIST_ZIPLIST | TYPE_LIST_QUICKLIST | TYPE_LIST_QUICKLIST_2 => {
-            cursor.reading = "a list";
-            Value::List(list(cursor, type_, limits)?)
-        }
-        TYPE_SET | TYPE_SET_INTSET | TYPE_SET_LISTPACK => {
-            cursor.reading = "a set";
-            Value::Set(set(cursor, type_, limits)?)
-        }
-        TYPE_ZSET | TYPE_ZSET_2 | TYPE_ZSET_ZIPLIST | TYPE_ZSET_LISTPACK => {
-            cursor.reading = "a sorted set";
-            Value::SortedSet(zset(cursor, type_, limits)?)
-        }
-        TYPE_HASH | TYPE_HASH_ZIPMAP | TYPE_HASH_ZIPLIST | TYPE_HASH_LISTPACK => {
-            cursor.reading = "a hash";
+        TYPE_LIST_ZIPLIST => Value::List(list_of_ziplist(cursor, limits)?),
+        TYPE_SET_INTSET | TYPE_SET_LISTPACK => Value::Set(set(cursor, type_, limits)?),
+        TYPE_ZSET_ZIPLIST | TYPE_ZSET_LISTPACK => Value::SortedSet(zset(cursor, type_, limits)?),
+        TYPE_HASH_ZIPMAP | TYPE_HASH_ZIPLIST | TYPE_HASH_LISTPACK => {
             Value::Hash(hash(cursor, type_, limits)?)
         }
-        TYPE_HASH_22
-        | TYPE_HASH_LISTPACK_PRE_GA
-        | TYPE_HASH_METADATA
-        | TYPE_HASH_LISTPACK_METADATA => {
-            cursor.reading = "a hash with field expiry";
-            Value::Hash(hash_with_expiry(cursor, type_, dialect, limits)?)
+        TYPE_HASH_LISTPACK_PRE_GA | TYPE_HASH_LISTPACK_METADATA => {
+            Value::Hash(hash_with_expiry(cursor, type_, limits)?)
         }
         _ => return Err(unknown_type(cursor, type_)),
     };
+    Ok((!value.is_empty()).then(|| NewValue::Object(Box::new(value))))
+}
+
+/// What a value of this type is called in errors.
+pub(super) fn reading(type_: u8) -> &'static str {
+    match type_ {
+        TYPE_STRING => "a string value",
+        TYPE_LIST | TYPE_LIST_ZIPLIST | TYPE_LIST_QUICKLIST | TYPE_LIST_QUICKLIST_2 => "a list",
+        TYPE_SET | TYPE_SET_INTSET | TYPE_SET_LISTPACK => "a set",
+        TYPE_ZSET | TYPE_ZSET_2 | TYPE_ZSET_ZIPLIST | TYPE_ZSET_LISTPACK => "a sorted set",
+        TYPE_HASH | TYPE_HASH_ZIPMAP | TYPE_HASH_ZIPLIST | TYPE_HASH_LISTPACK => "a hash",
+        TYPE_HASH_22
+        | TYPE_HASH_LISTPACK_PRE_GA
+        | TYPE_HASH_METADATA
+        | TYPE_HASH_LISTPACK_METADATA => "a hash with field expiry",
+        _ => "a value",
+    }
+}
+
+/// A collection whose items are all in the cursor's bytes.
+fn whole<'a>(
+    mut items: Items,
+    cursor: &mut Cursor<'_>,
+    limits: &Limits,
+) -> Result<Option<NewValue<'a>>, RdbError> {
+    items.read(cursor, limits)??;
+    let value = items.finish(cursor, limits)?;
     Ok((!value.is_empty()).then(|| NewValue::Object(Box::new(value))))
 }
 
@@ -150,11 +169,11 @@ pub fn skip_value(cursor: &mut Cursor<'_>, type_: u8, dialect: Dialect) -> Resul
     }
 }
 
-fn blob<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<u8>, RdbError> {
+pub(super) fn blob<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<u8>, RdbError> {
     Ok(cursor.bytes()?.into_owned())
 }
 
-fn listpack(cursor: &mut Cursor<'_>) -> Result<Listpack, RdbError> {
+pub(super) fn listpack(cursor: &mut Cursor<'_>) -> Result<Listpack, RdbError> {
     let bytes = blob(cursor)?;
     Listpack::from_bytes_checked(bytes).map_err(|e| cursor.malformed(format!("listpack: {e}")))
 }
@@ -165,7 +184,7 @@ fn ziplist(cursor: &mut Cursor<'_>) -> Result<Ziplist, RdbError> {
 }
 
 /// A ziplist's elements as a list node.
-fn ziplist_node(cursor: &mut Cursor<'_>) -> Result<Option<Node>, RdbError> {
+pub(super) fn ziplist_node(cursor: &mut Cursor<'_>) -> Result<Option<Node>, RdbError> {
     let ziplist = ziplist(cursor)?;
     if ziplist.is_empty() {
         return Ok(None);
@@ -180,41 +199,11 @@ fn ziplist_node(cursor: &mut Cursor<'_>) -> Result<Option<Node>, RdbError> {
     Ok(Some(Node::Packed(listpack)))
 }
 
-fn list(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<List, RdbError> {
-    if type_ == TYPE_LIST {
-        let count = cursor.count(1)?;
-        let mut list = List::new();
-        for _ in 0..count {
-            list.push_back(&cursor.bytes()?, limits);
-        }
-        return Ok(list);
-    }
-    let mut nodes = Vec::new();
-    let count = if type_ == TYPE_LIST_ZIPLIST {
-        1
-    } else {
-        cursor.count(1)?
-    };
-    for _ in 0..count {
-        if type_ != TYPE_LIST_QUICKLIST_2 {
-            nodes.extend(ziplist_node(cursor)?);
-            continue;
-        }
-        match cursor.length()? {
-            NODE_PLAIN => nodes.push(Node::Plain(blob(cursor)?.into_boxed_slice())),
-            NODE_PACKED => {
-                let listpack = listpack(cursor)?;
-                if !listpack.is_empty() {
-                    nodes.push(Node::Packed(listpack));
-                }
-            }
-            other => return Err(cursor.malformed(format!("list node container {other}"))),
-        }
-    }
-    if nodes.is_empty() {
+fn list_of_ziplist(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<List, RdbError> {
+    let Some(node) = ziplist_node(cursor)? else {
         return Ok(List::new());
-    }
-    List::from_nodes(nodes, limits).map_err(|e| cursor.malformed(e.to_string()))
+    };
+    List::from_nodes(vec![node], limits).map_err(|e| cursor.malformed(e.to_string()))
 }
 
 fn set(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Set, RdbError> {
@@ -227,25 +216,11 @@ fn set(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Set, RdbEr
             false => Set::from_intset(intset, limits).map_err(|e| cursor.malformed(e.to_string())),
         };
     }
-    if type_ == TYPE_SET_LISTPACK {
-        let listpack = listpack(cursor)?;
-        return match listpack.is_empty() {
-            true => Ok(Set::new()),
-            false => {
-                Set::from_listpack(listpack, limits).map_err(|e| cursor.malformed(e.to_string()))
-            }
-        };
+    let listpack = listpack(cursor)?;
+    match listpack.is_empty() {
+        true => Ok(Set::new()),
+        false => Set::from_listpack(listpack, limits).map_err(|e| cursor.malformed(e.to_string())),
     }
-    let count = cursor.count(1)?;
-    let mut set: Option<Set> = None;
-    for _ in 0..count {
-        let member = cursor.bytes()?;
-        let set = set.get_or_insert_with(|| Set::for_members(&member, count, limits));
-        if !set.add(&member, limits) {
-            return Err(cursor.malformed("a member occurs twice"));
-        }
-    }
-    Ok(set.unwrap_or_default())
 }
 
 fn zset(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<SortedSet, RdbError> {
@@ -258,7 +233,7 @@ fn zset(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<SortedSet
                     .map_err(|e| cursor.malformed(e.to_string())),
             }
         }
-        TYPE_ZSET_ZIPLIST => {
+        _ => {
             let ziplist = ziplist(cursor)?;
             let mut zset = SortedSet::for_members(ziplist.len() / 2, 0, limits);
             let mut elements = ziplist.iter();
@@ -279,24 +254,10 @@ fn zset(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<SortedSet
             }
             Ok(zset)
         }
-        _ => {
-            let count = cursor.count(2)?;
-            let mut zset = SortedSet::for_members(count, 0, limits);
-            for _ in 0..count {
-                let member = cursor.bytes()?;
-                let score = if type_ == TYPE_ZSET_2 {
-                    cursor.double()?
-                } else {
-                    cursor.text_double()?
-                };
-                add_scored(cursor, &mut zset, &member, score, limits)?;
-            }
-            Ok(zset)
-        }
     }
 }
 
-fn add_scored(
+pub(super) fn add_scored(
     cursor: &Cursor<'_>,
     zset: &mut SortedSet,
     member: &[u8],
@@ -340,7 +301,7 @@ fn hash(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Hash, Rdb
             }
             Ok(hash)
         }
-        TYPE_HASH_ZIPMAP => {
+        _ => {
             let bytes = blob(cursor)?;
             let zipmap = Zipmap::from_bytes_checked(bytes)
                 .map_err(|e| cursor.malformed(format!("zipmap: {e}")))?;
@@ -351,20 +312,10 @@ fn hash(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Hash, Rdb
             }
             Ok(hash)
         }
-        _ => {
-            let count = cursor.count(2)?;
-            let mut hash = Hash::new();
-            hash.prepare(count, limits);
-            for _ in 0..count {
-                let (field, value) = (cursor.bytes()?, cursor.bytes()?);
-                add_field(cursor, &mut hash, &field, &value, limits)?;
-            }
-            Ok(hash)
-        }
     }
 }
 
-fn add_field(
+pub(super) fn add_field(
     cursor: &Cursor<'_>,
     hash: &mut Hash,
     field: &[u8],
@@ -378,54 +329,29 @@ fn add_field(
 }
 
 /// Hashes of types that can carry an expiry per field are read if no field has one.
-fn hash_with_expiry(
-    cursor: &mut Cursor<'_>,
-    type_: u8,
-    dialect: Dialect,
-    limits: &Limits,
-) -> Result<Hash, RdbError> {
-    let refused = "field expiry (HEXPIRE)";
-    if matches!(type_, TYPE_HASH_METADATA | TYPE_HASH_LISTPACK_METADATA) {
+fn hash_with_expiry(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Hash, RdbError> {
+    if type_ == TYPE_HASH_LISTPACK_METADATA {
         cursor.take(8)?;
     }
     let mut hash = Hash::new();
-    if matches!(
-        type_,
-        TYPE_HASH_LISTPACK_METADATA | TYPE_HASH_LISTPACK_PRE_GA
-    ) {
-        let listpack = listpack(cursor)?;
-        if listpack.len() % 3 != 0 {
-            return Err(cursor.malformed("a field without value or expiry"));
-        }
-        hash.prepare(listpack.len() / 3, limits);
-        let mut elements = listpack.iter();
-        let (mut field_buffer, mut value_buffer) = (IntBuffer::new(), IntBuffer::new());
-        while let (Some(field), Some(value), Some(expiry)) =
-            (elements.next(), elements.next(), elements.next())
-        {
-            if expiry.as_int() != Some(0) {
-                return Err(cursor.unsupported(refused));
-            }
-            let (field, value) = (
-                field.as_bytes(&mut field_buffer),
-                value.as_bytes(&mut value_buffer),
-            );
-            add_field(cursor, &mut hash, field, value, limits)?;
-        }
-        return Ok(hash);
+    let listpack = listpack(cursor)?;
+    if listpack.len() % 3 != 0 {
+        return Err(cursor.malformed("a field without value or expiry"));
     }
-    let valkey = type_ == TYPE_HASH_22 && dialect == Dialect::Valkey;
-    let count = cursor.count(3)?;
-    hash.prepare(count, limits);
-    for _ in 0..count {
-        if !valkey && cursor.length()? != 0 {
-            return Err(cursor.unsupported(refused));
+    hash.prepare(listpack.len() / 3, limits);
+    let mut elements = listpack.iter();
+    let (mut field_buffer, mut value_buffer) = (IntBuffer::new(), IntBuffer::new());
+    while let (Some(field), Some(value), Some(expiry)) =
+        (elements.next(), elements.next(), elements.next())
+    {
+        if expiry.as_int() != Some(0) {
+            return Err(cursor.unsupported("field expiry (HEXPIRE)"));
         }
-        let (field, value) = (cursor.bytes()?, cursor.bytes()?);
-        if valkey && i64::from_le_bytes(cursor.array()?) != -1 {
-            return Err(cursor.unsupported(refused));
-        }
-        add_field(cursor, &mut hash, &field, &value, limits)?;
+        let (field, value) = (
+            field.as_bytes(&mut field_buffer),
+            value.as_bytes(&mut value_buffer),
+        );
+        add_field(cursor, &mut hash, field, value, limits)?;
     }
     Ok(hash)
 }

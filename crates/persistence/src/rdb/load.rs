@@ -7,7 +7,8 @@
 use super::cursor::Cursor;
 use super::decode::{self, Dialect};
 use super::format::*;
-use super::scan::{magic, op, with_key, Op, Piece, Scanner};
+use super::scan::{magic, op, with_key, Next, Op, Piece, Scanner};
+use super::window::{Extent, LARGE_BYTES};
 use super::{RdbError, RdbErrorKind};
 use crate::chunks::Written as Chunk;
 use crate::crc;
@@ -140,8 +141,12 @@ pub fn load_stream(
     let shared = Parsing::new(options, sink, progress, scanner.dialect);
     if options.threads <= 1 {
         let mut parser = shared.parser();
-        while let Some(piece) = scanner.next_piece()? {
-            parser.piece(&piece.bytes, piece.offset, piece.db)?;
+        loop {
+            match scanner.next(LARGE_BYTES)? {
+                Next::Piece(piece) => parser.piece(&piece.bytes, piece.offset, piece.db)?,
+                Next::Large(db) => parser.large(&mut scanner, db)?,
+                Next::End => break,
+            }
         }
         parser.finish()?;
     } else {
@@ -175,33 +180,47 @@ fn scan_and_parse<R: Read>(scanner: &mut Scanner<R>, shared: &Parsing<'_>) -> Re
             });
         }
         drop(receiver);
-        let scanned = loop {
-            match scanner.next_piece() {
-                Ok(Some(_)) if shared.failed.load(Relaxed) => break Ok(()),
-                Ok(Some(piece)) => {
-                    if sender.send(piece).is_err() {
-                        break Ok(());
-                    }
-                }
-                Ok(None) => break Ok(()),
-                Err(e) => {
-                    shared.failed.store(true, Relaxed);
-                    break Err(e);
-                }
-            }
-        };
+        // For what is too large to be handed over.
+        let mut parser = shared.parser();
+        let scanned = scan_pieces(scanner, shared, &sender, &mut parser);
+        if scanned.is_err() {
+            shared.failed.store(true, Relaxed);
+        } else {
+            shared.note(parser.finish());
+        }
         // The parsers end when no piece can come any more.
         drop(sender);
         scanned
     })
 }
 
+fn scan_pieces<R: Read>(
+    scanner: &mut Scanner<R>,
+    shared: &Parsing<'_>,
+    sender: &crossbeam_channel::Sender<Piece>,
+    parser: &mut Parser<'_>,
+) -> Result<(), RdbError> {
+    while !shared.failed.load(Relaxed) {
+        match scanner.next(LARGE_BYTES)? {
+            Next::Piece(piece) => {
+                // Without receivers, a parser has failed and says why.
+                if sender.send(piece).is_err() {
+                    break;
+                }
+            }
+            Next::Large(db) => parser.large(scanner, db)?,
+            Next::End => break,
+        }
+    }
+    Ok(())
+}
+
 /// What the parsers of one load share.
-struct Parsing<'a> {
-    options: &'a LoadOptions,
+pub(super) struct Parsing<'a> {
+    pub(super) options: &'a LoadOptions,
     sink: &'a dyn LoadSink,
-    progress: &'a Progress,
-    dialect: Dialect,
+    pub(super) progress: &'a Progress,
+    pub(super) dialect: Dialect,
     failed: AtomicBool,
     outcome: Mutex<(LoadStats, Option<RdbError>)>,
 }
@@ -261,10 +280,10 @@ impl<'a> Parsing<'a> {
     }
 }
 
-struct Parser<'a> {
-    shared: &'a Parsing<'a>,
+pub(super) struct Parser<'a> {
+    pub(super) shared: &'a Parsing<'a>,
     receiver: Box<dyn KeyReceiver + 'a>,
-    stats: LoadStats,
+    pub(super) stats: LoadStats,
 }
 
 impl Parser<'_> {
@@ -305,32 +324,74 @@ impl Parser<'_> {
         db: DbIndex,
         expire_at: Option<UnixMillis>,
     ) -> Result<(), RdbError> {
-        let options = self.shared.options;
         cursor.reading = "a key";
-        if db.0 >= options.databases {
-            let reason = format!("database {} of a server with {}", db.0, options.databases);
-            return Err(cursor.error(RdbErrorKind::Unsupported(reason)));
-        }
+        self.check_db(cursor, db)?;
         let key = cursor.bytes()?;
-        if options.skip_expired && expire_at.is_some_and(|at| at < options.now) {
+        if self.is_expired(expire_at) {
             self.stats.expired += 1;
             return decode::skip_value(cursor, type_, self.shared.dialect);
         }
-        let Some(value) = decode::value(cursor, type_, self.shared.dialect, &options.limits)?
-        else {
+        let limits = &self.shared.options.limits;
+        let value = decode::value(cursor, type_, self.shared.dialect, limits)?;
+        self.deliver(cursor, db, &key, expire_at, value)
+    }
+
+    pub(super) fn check_db(&self, cursor: &Cursor<'_>, db: DbIndex) -> Result<(), RdbError> {
+        let databases = self.shared.options.databases;
+        if db.0 < databases {
+            return Ok(());
+        }
+        let reason = format!("database {} of a server with {databases}", db.0);
+        Err(cursor.error(RdbErrorKind::Unsupported(reason)))
+    }
+
+    pub(super) fn is_expired(&self, expire_at: Option<UnixMillis>) -> bool {
+        let options = self.shared.options;
+        options.skip_expired && expire_at.is_some_and(|at| at < options.now)
+    }
+
+    /// Hands a key over. `cursor`: behind it, for errors.
+    pub(super) fn deliver(
+        &mut self,
+        cursor: &Cursor<'_>,
+        db: DbIndex,
+        key: &[u8],
+        expire_at: Option<UnixMillis>,
+        value: Option<NewValue<'_>>,
+    ) -> Result<(), RdbError> {
+        let Some(value) = value else {
             self.stats.empty += 1;
             return Ok(());
         };
         self.stats.keys += 1;
-        cursor.reading = "what was read";
-        self.receiver
-            .key(LoadedKey {
-                db,
-                key: &key,
-                expire_at,
-                value,
-            })
-            .map_err(|reason| cursor.error(RdbErrorKind::Malformed(reason)))
+        let received = self.receiver.key(LoadedKey {
+            db,
+            key,
+            expire_at,
+            value,
+        });
+        received.map_err(|reason| RdbError {
+            reading: "what was read",
+            ..cursor.error(RdbErrorKind::Malformed(reason))
+        })
+    }
+
+    /// Builds the one key that a scanner found too large for a piece.
+    fn large<R: Read>(&mut self, scanner: &mut Scanner<R>, db: DbIndex) -> Result<(), RdbError> {
+        self.through(scanner, db, true)?;
+        scanner.keys += 1;
+        Ok(())
+    }
+
+    /// Builds the keys of an extent.
+    fn extent(&mut self, file: &dyn StorageFile, chunk: &Chunk) -> Result<(), RdbError> {
+        let mut extent = Extent::new(file, chunk);
+        let built = self.through(&mut extent, DbIndex(0), false);
+        if self.shared.options.verify_checksum {
+            // Damage is what explains anything else that was wrong.
+            extent.check()?;
+        }
+        built
     }
 
     fn finish(mut self) -> Result<(), RdbError> {
@@ -533,6 +594,10 @@ fn load_indexed(
         while let Some(chunk) = index.chunks.get(next.fetch_add(1, Relaxed)) {
             if shared.failed.load(Relaxed) {
                 return Ok(());
+            }
+            if chunk.len >= LARGE_BYTES as u64 {
+                parser.extent(file, chunk)?;
+                continue;
             }
             read_chunk(file, chunk, options, &mut buffer)?;
             parser.piece(&buffer[..chunk.len as usize], chunk.offset, DbIndex(0))?;

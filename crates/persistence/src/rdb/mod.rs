@@ -2,7 +2,8 @@
 //!
 //! Writing: [`encode`] turns values into bytes, [`snapshot`] a keyspace into a file, by several threads at once.
 //! Reading: [`cursor`] and [`decode`] turn bytes in memory into values, [`scan`] finds the boundaries of records in a
-//! stream without building anything, [`load`] feeds parser threads by one or by the index in our own files.
+//! stream without building anything, [`load`] feeds parser threads by one or by the index in our own files; what is too
+//! large to be held is built item by item ([`items`], [`window`]).
 //! [`dump`] wraps single values. The byte layout is in `docs/design/rdb.md`.
 
 pub mod cursor;
@@ -10,9 +11,11 @@ pub mod decode;
 pub mod dump;
 pub mod encode;
 pub mod format;
+mod items;
 pub mod load;
 pub mod scan;
 pub mod snapshot;
+mod window;
 
 /// Why bytes are not the RDB they should be.
 #[derive(Debug)]

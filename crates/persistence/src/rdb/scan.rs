@@ -7,6 +7,7 @@
 use super::cursor::Cursor;
 use super::decode::{skip_value, Dialect};
 use super::format::*;
+use super::window::Window;
 use super::{RdbError, RdbErrorKind};
 use crate::crc::Jones;
 use keyspace::{DbIndex, UnixMillis};
@@ -169,6 +170,16 @@ pub struct Piece {
     pub db: DbIndex,
 }
 
+/// What a scan comes to.
+pub enum Next {
+    Piece(Piece),
+    /// A record longer than was asked for, in this database: to be read through the scanner's [`Window`], up to the end
+    /// of its key.
+    Large(DbIndex),
+    /// The trailer has been read too.
+    End,
+}
+
 /// A piece is handed out when it has at least this many bytes.
 pub const PIECE_BYTES: usize = 2 << 20;
 const READ_BYTES_MIN: usize = 1 << 20;
@@ -260,8 +271,16 @@ impl<R: Read> Scanner<R> {
 
     /// The next run of records, or `None` behind the last one, when the trailer has been read too.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, RdbError> {
+        match self.next(usize::MAX)? {
+            Next::Piece(piece) => Ok(Some(piece)),
+            Next::Large(_) | Next::End => Ok(None),
+        }
+    }
+
+    /// As `next_piece`, but stops at records of which `large_bytes` have been read in vain.
+    pub fn next(&mut self, large_bytes: usize) -> Result<Next, RdbError> {
         if self.ended {
-            return Ok(None);
+            return Ok(Next::End);
         }
         let db = self.db;
         let mut whole = 0;
@@ -272,7 +291,13 @@ impl<R: Read> Scanner<R> {
             }
             if self.ended {
                 self.read_trailer()?;
-                return Ok(None);
+                return Ok(Next::End);
+            }
+            if complete.is_err() && self.buffer.len() - whole >= large_bytes {
+                if whole > 0 {
+                    break;
+                }
+                return Ok(Next::Large(db));
             }
             self.require(complete, whole)?;
         }
@@ -287,7 +312,7 @@ impl<R: Read> Scanner<R> {
         if self.ended {
             self.read_trailer()?;
         }
-        Ok(Some(piece))
+        Ok(Next::Piece(piece))
     }
 
     /// Skips from `whole` on what is complete in the buffer, up to a piece. Err(missing) as Ok value: more is needed.
@@ -397,5 +422,36 @@ impl<R: Read> Scanner<R> {
     /// How far the scan has come in the file; behind the last piece, the length of the RDB.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+}
+
+impl<R: Read> Window for Scanner<R> {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn beyond(&self) -> u64 {
+        let read_so_far = self.offset + self.buffer.len() as u64;
+        match self.source_len {
+            _ if self.source_ended => 0,
+            Some(len) => len.saturating_sub(read_so_far),
+            None => u64::MAX,
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.drop_front(len);
+    }
+
+    fn more(&mut self) -> Result<bool, RdbError> {
+        let before = self.buffer.len();
+        if !self.source_ended {
+            self.read_more(before.max(READ_BYTES_MIN))?;
+        }
+        Ok(self.buffer.len() > before)
     }
 }

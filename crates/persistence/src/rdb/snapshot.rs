@@ -12,6 +12,7 @@ use super::format::*;
 use super::load::put_index;
 use crate::chunks::{ChunkFile, ChunkSink, ChunkWriter, Padding, Written};
 use crate::progress::Progress;
+use crate::read_back::{read_back, Part};
 use crate::storage::{write_all_at, Open, Storage};
 use crate::{commands, crc};
 use keyspace::{DbIndex, UnixMillis, ValueRef};
@@ -43,6 +44,10 @@ pub struct SnapshotOptions {
     pub threads: usize,
     /// Past the page cache where that is possible.
     pub direct_io: bool,
+    /// What goes through the page cache is sent to the disk piece by piece.
+    pub incremental_sync: bool,
+    /// Read the whole file back before it is put in force.
+    pub verify: bool,
     /// The snapshot is the base of an append-only file.
     pub aof_base: bool,
     /// For the AUX field `ctime`.
@@ -57,16 +62,39 @@ pub struct SnapshotStats {
     pub bytes: u64,
 }
 
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        SnapshotOptions {
+            compress: true,
+            checksum: true,
+            threads: 1,
+            direct_io: true,
+            incremental_sync: true,
+            verify: false,
+            aof_base: false,
+            unix_seconds: 0,
+            used_memory: 0,
+        }
+    }
+}
+
+/// Why there is no snapshot, and at which step that was found.
 #[derive(Debug)]
 pub struct SnapshotError {
     pub path: PathBuf,
     pub doing: &'static str,
+    /// How many bytes had been written, or read back, before.
+    pub bytes_done: u64,
     pub error: io::Error,
 }
 
 impl std::fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.doing, self.path.display(), self.error)
+        let (doing, path) = (self.doing, self.path.display());
+        match self.bytes_done {
+            0 => write!(f, "{doing} {path}: {}", self.error),
+            bytes => write!(f, "{doing} {path} after {bytes} bytes: {}", self.error),
+        }
     }
 }
 
@@ -87,7 +115,8 @@ impl Padding for AuxPadding {
     }
 }
 
-/// Writes `temp`, makes it durable and renames it to `target`. On an error `temp` is removed and `target` is as before.
+/// Writes `temp`, makes it durable and renames it to `target`. On an error `temp` is removed and `target` is as before,
+/// unless the last step failed: then it is the new file, but that may not survive the operating system.
 pub fn write_rdb(
     storage: &dyn Storage,
     temp: &Path,
@@ -96,16 +125,20 @@ pub fn write_rdb(
     options: &SnapshotOptions,
     progress: &Progress,
 ) -> Result<SnapshotStats, SnapshotError> {
-    replace(storage, temp, target, || {
-        let (file, head) = ChunkFile::create(
+    replace(storage, temp, target, options, progress, |step| {
+        let head = rdb_head(source, options);
+        let (mut file, head) = ChunkFile::create(
             storage,
             temp,
             options.direct_io,
-            &rdb_head(source, options),
+            &head,
             &AuxPadding,
             progress,
-        )?;
-        let mut chunks = write_chunks(&file, source, options, false)?;
+        )
+        .map_err(step.failed("create"))?;
+        file.set_write_back(options.incremental_sync);
+        let mut chunks =
+            write_chunks(&file, source, options, false).map_err(step.failed("write"))?;
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
         let end = file.end();
         drop(file);
@@ -119,12 +152,14 @@ pub fn write_rdb(
         let checksum = if options.checksum { checksum } else { 0 };
         footer.extend_from_slice(&checksum.to_le_bytes());
         // Not with the flag of the chunks: the end of the file is no whole block.
-        let file = storage.open(temp, Open::Write)?;
-        write_all_at(&*file, &footer, end)?;
-        file.datasync()?;
-        Ok(SnapshotStats {
+        let written = storage
+            .open(temp, Open::Write)
+            .and_then(|file| write_all_at(&*file, &footer, end).map(|()| file));
+        let file = written.map_err(step.failed("write the end of"))?;
+        file.datasync().map_err(step.failed("fdatasync"))?;
+        Ok(Content {
+            parts: parts(&head, &chunks, &footer),
             keys: chunks.iter().map(|chunk| chunk.keys).sum(),
-            bytes: end + footer.len() as u64,
         })
     })
 }
@@ -138,47 +173,108 @@ pub fn write_commands(
     options: &SnapshotOptions,
     progress: &Progress,
 ) -> Result<SnapshotStats, SnapshotError> {
-    replace(storage, temp, target, || {
-        let head = commands::HEAD;
-        let (file, _) = ChunkFile::create(
+    replace(storage, temp, target, options, progress, |step| {
+        let padding = &commands::CommentPadding;
+        let (mut file, head) = ChunkFile::create(
             storage,
             temp,
             options.direct_io,
-            head,
-            &commands::CommentPadding,
+            commands::HEAD,
+            padding,
             progress,
-        )?;
-        let chunks = write_chunks(&file, source, options, true)?;
-        let bytes = file.end();
+        )
+        .map_err(step.failed("create"))?;
+        file.set_write_back(options.incremental_sync);
+        let mut chunks =
+            write_chunks(&file, source, options, true).map_err(step.failed("write"))?;
+        chunks.sort_unstable_by_key(|chunk| chunk.offset);
         drop(file);
-        storage.open(temp, Open::Write)?.datasync()?;
-        Ok(SnapshotStats {
+        let synced = storage
+            .open(temp, Open::Write)
+            .and_then(|file| file.datasync());
+        synced.map_err(step.failed("fdatasync"))?;
+        Ok(Content {
+            parts: parts(&head, &chunks, &[]),
             keys: chunks.iter().map(|chunk| chunk.keys).sum(),
-            bytes,
         })
     })
+}
+
+/// What a temporary file holds.
+struct Content {
+    parts: Vec<Part>,
+    keys: u64,
+}
+
+fn parts(head: &[u8], chunks: &[Written], footer: &[u8]) -> Vec<Part> {
+    let part = |bytes: &[u8]| Part {
+        len: bytes.len() as u64,
+        crc: crc::jones(bytes),
+    };
+    let chunks = chunks.iter().map(|chunk| Part {
+        len: chunk.len,
+        crc: chunk.crc,
+    });
+    std::iter::once(part(head))
+        .chain(chunks)
+        .chain([part(footer)])
+        .collect()
+}
+
+/// Names the steps that work on the temporary file.
+struct Step<'a> {
+    temp: &'a Path,
+    progress: &'a Progress,
+}
+
+impl Step<'_> {
+    fn failed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> SnapshotError + '_ {
+        move |error| SnapshotError {
+            path: self.temp.to_owned(),
+            doing,
+            bytes_done: self.progress.bytes(),
+            error,
+        }
+    }
 }
 
 fn replace(
     storage: &dyn Storage,
     temp: &Path,
     target: &Path,
-    write: impl FnOnce() -> io::Result<SnapshotStats>,
+    options: &SnapshotOptions,
+    progress: &Progress,
+    write: impl FnOnce(&Step<'_>) -> Result<Content, SnapshotError>,
 ) -> Result<SnapshotStats, SnapshotError> {
-    let fail = |path: &Path, doing| {
+    let step = Step { temp, progress };
+    let moving = |path: &Path, doing| {
         let path = path.to_owned();
-        move |error| SnapshotError { path, doing, error }
+        move |error| SnapshotError {
+            path,
+            doing,
+            bytes_done: 0,
+            error,
+        }
     };
-    let written = write().inspect_err(|_| {
+    let written = write(&step).and_then(|content| {
+        if options.verify {
+            read_back(storage, temp, content.parts.iter().copied(), progress)
+                .map_err(step.failed("read back"))?;
+        }
+        storage
+            .rename(temp, target)
+            .map_err(moving(target, "rename to"))?;
+        Ok(SnapshotStats {
+            keys: content.keys,
+            bytes: content.parts.iter().map(|part| part.len).sum(),
+        })
+    });
+    let stats = written.inspect_err(|_| {
         // The error that led here is the one to report.
         let _ = storage.remove(temp);
-    });
-    let stats = written.map_err(fail(temp, "write"))?;
-    storage
-        .rename(temp, target)
-        .map_err(fail(target, "rename to"))?;
+    })?;
     let dir = target.parent().unwrap_or(Path::new("."));
-    storage.sync_dir(dir).map_err(fail(dir, "sync"))?;
+    storage.sync_dir(dir).map_err(moving(dir, "fsync"))?;
     Ok(stats)
 }
 

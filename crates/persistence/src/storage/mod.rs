@@ -22,6 +22,9 @@ use std::sync::Arc;
 pub enum Open {
     /// For reading; must exist.
     Read,
+    /// As `Read`, past the page cache: buffers, offsets and lengths must be multiples of 4096. Fails with EINVAL, here or
+    /// when read, where the file system cannot.
+    ReadDirect,
     /// For writing at offsets; created or emptied.
     Create,
     /// As `Create`, past the page cache: buffers, offsets and lengths must be multiples of 4096. Fails with EINVAL
@@ -62,6 +65,8 @@ pub trait StorageFile: Send + Sync {
     fn datasync(&self) -> io::Result<()>;
     /// Asks the operating system to begin writing this range back, without waiting. A hint.
     fn write_back(&self, offset: u64, len: u64);
+    /// Asks the operating system to drop what it caches of the file, so that it is read from the disk. A hint.
+    fn forget_cached(&self) {}
     fn len(&self) -> io::Result<u64>;
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -21,6 +21,7 @@ impl Storage for OsStorage {
         let mut options = OpenOptions::new();
         match how {
             Open::Read => options.read(true),
+            Open::ReadDirect => options.read(true).custom_flags(OFlag::O_DIRECT.bits()),
             Open::Create => options.read(true).write(true).create(true).truncate(true),
             Open::CreateDirect => options
                 .write(true)
@@ -110,6 +111,11 @@ impl StorageFile for OsFile {
                 libc::SYNC_FILE_RANGE_WRITE,
             );
         }
+    }
+
+    fn forget_cached(&self) {
+        // SAFETY: as above.
+        unsafe { libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -119,7 +119,9 @@ impl Storage for SimulatedStorage {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StorageFile>> {
         let mut disk = locked(&self.0);
         let node = match (disk.names.get(path), how) {
-            (None, Open::Read | Open::Write) => return Err(io::ErrorKind::NotFound.into()),
+            (None, Open::Read | Open::ReadDirect | Open::Write) => {
+                return Err(io::ErrorKind::NotFound.into())
+            }
             (Some(node), Open::Create | Open::CreateDirect) => {
                 locked(node).live.clear();
                 node.clone()

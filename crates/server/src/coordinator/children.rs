@@ -77,6 +77,11 @@ impl Coordinator {
                 config.rdb_save_threads as usize
             },
             direct_io: true,
+            incremental_sync: match aof_base {
+                true => config.aof_rewrite_incremental_fsync,
+                false => config.rdb_save_incremental_fsync,
+            },
+            verify: false,
             aof_base,
             unix_seconds: clock::unix_millis().0 / 1000,
             used_memory: allocator::used_bytes(),
