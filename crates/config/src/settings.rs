@@ -94,6 +94,8 @@ settings! {
     auto_aof_rewrite_percentage: u32,
     auto_aof_rewrite_min_size_bytes: u64,
     aof_load_truncated: bool,
+    /// Bytes from damage to the end of the log that may be given up at start; 0: none.
+    aof_load_corrupt_tail_max_size: u64,
     aof_use_rdb_preamble: bool,
     aof_rewrite_incremental_fsync: bool,
     aof_timestamp_enabled: bool,

@@ -256,6 +256,7 @@ const MEANINGFUL: &[Directive] = &[
     row!("auto-aof-rewrite-percentage", int(0, I32_MAX), "100", auto_aof_rewrite_percentage),
     row!("auto-aof-rewrite-min-size", memory(0), "64mb", auto_aof_rewrite_min_size_bytes),
     row!("aof-load-truncated", Bool, "yes", aof_load_truncated),
+    row!("aof-load-corrupt-tail-max-size", memory(0), "0", aof_load_corrupt_tail_max_size),
     row!("aof-use-rdb-preamble", Bool, "yes", aof_use_rdb_preamble),
     row!("aof-rewrite-incremental-fsync", Bool, "yes", aof_rewrite_incremental_fsync),
     row!("aof-timestamp-enabled", Bool, "no", aof_timestamp_enabled),

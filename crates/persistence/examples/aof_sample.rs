@@ -154,6 +154,7 @@ fn load(parent: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let options = AofLoadOptions {
         rdb,
         load_truncated: true,
+        corrupt_tail_bytes_max: 0,
         os_crashed: false,
     };
     let began = std::time::Instant::now();

@@ -2,169 +2,24 @@
 
 mod common;
 
-use common::{Store, DATABASES};
+use common::segments::*;
+use common::Store;
 use datatypes::Rng;
 use keyspace::{DbIndex, Lsn, NewValue, ShardIndex, UnixMillis};
-use persistence::aof::annotation::put_transaction;
+use persistence::aof::cut::Cause;
 use persistence::aof::manifest::{AofFile, FileKind, Manifest};
-use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded, ReplaySink};
+use persistence::aof::recover::{load_aof, AofLoadOptions, ReplaySink};
 use persistence::aof::replay::CommandReceiver;
 use persistence::aof::scan::{scan_segment, FlawKind};
 use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{AofError, SegmentId, Stamp};
-use persistence::commands::put_command;
 use persistence::progress::Progress;
-use persistence::rdb::load::{KeyReceiver, LoadOptions, LoadSink};
 use persistence::rdb::snapshot::{write_commands, write_rdb, SnapshotOptions};
 use persistence::storage::simulated::SimulatedStorage;
 use persistence::storage::sync::SyncPolicy;
 use persistence::storage::{write_all_at, Open, Storage};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-
-const PREFIX: &str = "appendonly.aof";
-
-fn dir() -> PathBuf {
-    PathBuf::from("/data/appendonlydir")
-}
-
-/// Collects `db: command` lines per file, in any order of files; keys of a base too.
-#[derive(Default)]
-struct Log(Mutex<Vec<String>>);
-
-struct LogReceiver<'a>(&'a Log, Vec<String>);
-
-impl CommandReceiver for LogReceiver<'_> {
-    fn command(&mut self, db: DbIndex, argv: &[&[u8]]) -> Result<(), String> {
-        let words: Vec<_> = argv
-            .iter()
-            .map(|arg| arg.escape_ascii().to_string())
-            .collect();
-        self.1.push(format!("{}: {}", db.0, words.join(" ")));
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
-        self.0 .0.lock().unwrap().append(&mut self.1);
-        Ok(())
-    }
-}
-
-impl LoadSink for Log {
-    fn key_receiver(&self) -> Box<dyn KeyReceiver + '_> {
-        panic!("no RDB in this test")
-    }
-}
-
-impl ReplaySink for Log {
-    fn command_receiver(&self) -> Box<dyn CommandReceiver + '_> {
-        Box::new(LogReceiver(self, Vec::new()))
-    }
-}
-
-fn rdb_options() -> LoadOptions {
-    LoadOptions {
-        threads: 2,
-        limits: Default::default(),
-        now: UnixMillis(1000),
-        skip_expired: true,
-        databases: DATABASES as u32,
-        verify_checksum: true,
-    }
-}
-
-fn load(
-    disk: &SimulatedStorage,
-    manifest: &Manifest,
-    load_truncated: bool,
-    os_crashed: bool,
-) -> Result<(Vec<String>, AofLoaded), AofError> {
-    let log = Log::default();
-    let options = AofLoadOptions {
-        rdb: rdb_options(),
-        load_truncated,
-        os_crashed,
-    };
-    let loaded = load_aof(disk, &dir(), manifest, &options, &log, &Progress::default())?;
-    Ok((log.0.into_inner().unwrap(), loaded))
-}
-
-fn stamp(epoch: u64) -> Stamp {
-    Stamp {
-        unix_ms: 1_700_000_000_000,
-        epoch,
-        policy: SyncPolicy::EverySecond,
-    }
-}
-
-fn commands(list: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for command in list {
-        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        put_command(&mut out, &words);
-    }
-    out
-}
-
-/// A generation of segments on a disk.
-struct Segments {
-    disk: SimulatedStorage,
-    manifest: Manifest,
-    writers: Vec<SegmentWriter>,
-}
-
-impl Segments {
-    fn new(count: u16) -> Segments {
-        let disk = SimulatedStorage::new();
-        let mut manifest = Manifest::default();
-        let writers = (0..count)
-            .map(|shard| {
-                let id = SegmentId {
-                    shard: ShardIndex(shard),
-                    shard_count: count,
-                    generation: 1,
-                };
-                let name = manifest.add_segment(OsStr::new(PREFIX), id).name.clone();
-                SegmentWriter::create(&disk, &dir().join(name), id, Lsn(100)).unwrap()
-            })
-            .collect();
-        disk.sync_dir(&dir()).unwrap();
-        Segments {
-            disk,
-            manifest,
-            writers,
-        }
-    }
-
-    fn append(&mut self, shard: usize, epoch: u64, list: &[&str]) {
-        self.writers[shard]
-            .append(&mut commands(list), stamp(epoch))
-            .unwrap();
-    }
-
-    fn append_transaction(&mut self, shard: usize, epoch: u64, id: u64, command: &str) {
-        let mut block = Vec::new();
-        put_transaction(&mut block, id, &[ShardIndex(0), ShardIndex(1)]);
-        block.extend(commands(&["MULTI", command, "EXEC"]));
-        self.writers[shard]
-            .append(&mut block, stamp(epoch))
-            .unwrap();
-    }
-
-    fn path(&self, shard: usize) -> PathBuf {
-        self.writers[shard].path().to_owned()
-    }
-
-    fn load(&self) -> Result<(Vec<String>, AofLoaded), AofError> {
-        load(&self.disk, &self.manifest, true, false)
-    }
-}
-
-fn sorted(mut lines: Vec<String>) -> Vec<String> {
-    lines.sort();
-    lines
-}
+use std::path::Path;
 
 #[test]
 fn what_was_appended_is_replayed_and_the_writer_goes_on() {
@@ -269,23 +124,28 @@ fn every_torn_tail_is_cut_at_a_block() {
     }
 }
 
+/// Four blocks of three lines each, so many milliseconds apart, and where they begin.
+fn four_blocks(apart_ms: i64) -> (Segments, Vec<usize>) {
+    let mut set = Segments::new(1);
+    let mut begins = Vec::new();
+    for i in 0..4 {
+        begins.push(set.writers[0].len() as usize);
+        let key = format!("SET key:{i} value");
+        set.append_at(0, 1, NOON + i * apart_ms, &["SELECT 0", &key, "INCR n"]);
+    }
+    (set, begins)
+}
+
 #[test]
 fn every_flipped_byte_is_found_and_the_middle_is_never_cut() {
-    let mut set = Segments::new(1);
-    for i in 0..4 {
-        set.append(0, 1, &["SELECT 0", &format!("SET key:{i} value"), "INCR n"]);
-    }
+    let (set, begins) = four_blocks(20_000);
     let path = set.path(0);
     let whole = set.disk.contents(&path).unwrap();
-    let last_block = {
-        let file = set.disk.open(&path, Open::Read).unwrap();
-        let shorter = scan_segment(file, &path, 0, whole.len() as u64 - 1).unwrap();
-        assert_eq!(
-            shorter.flaw.as_ref().map(|f| f.kind),
-            Some(FlawKind::CutShort)
-        );
-        shorter.sealed_len as usize
-    };
+    let file = set.disk.open(&path, Open::Read).unwrap();
+    let shorter = scan_segment(file, &path, 0, whole.len() as u64 - 1).unwrap();
+    let flaw = shorter.flaw.as_ref().map(|flaw| flaw.kind);
+    assert_eq!(flaw, Some(FlawKind::CutShort));
+    assert_eq!(shorter.sealed_len as usize, begins[3]);
     // Without its last newline a file looks torn, and nothing of it is lost.
     for at in 0..whole.len() - 1 {
         set.disk.edit(&path, |bytes| {
@@ -298,13 +158,45 @@ fn every_flipped_byte_is_found_and_the_middle_is_never_cut() {
             }
             other => panic!("flip at {at}: {:?}", other.map(|(lines, _)| lines)),
         }
-        // Where the system went down, the last block may be half written; never one before it.
+        // Where the system went down, the last block may be half written; never one that is much older. The third is
+        // too old as well, unless its own seal does not say so any more.
         let after_crash = load(&set.disk, &set.manifest, true, true);
-        match at >= last_block {
-            true => assert_eq!(after_crash.unwrap().0.len(), 6, "flip at {at}"),
-            false => assert!(after_crash.is_err(), "flip at {at}"),
+        match at {
+            _ if at >= begins[3] => assert_eq!(after_crash.unwrap().0.len(), 6, "flip at {at}"),
+            _ if at >= begins[2] => {
+                if let Ok((lines, _)) = after_crash {
+                    assert_eq!(lines.len(), 4, "flip at {at}");
+                }
+            }
+            _ => assert!(after_crash.is_err(), "flip at {at}"),
         }
     }
+}
+
+#[test]
+fn hole_among_the_last_writes_is_cut_only_after_a_crash_of_the_system() {
+    let (set, begins) = four_blocks(1000);
+    let path = set.path(0);
+    let block = begins[1] + 5;
+    set.disk
+        .edit(&path, |bytes| bytes[block..block + 20].fill(0));
+    let Err(AofError::Damaged { offset, reason, .. }) = set.load() else {
+        panic!("only the system leaves holes");
+    };
+    assert_eq!(offset as usize, begins[1]);
+    for told in [
+        "2023-11-14 22:13:20.000Z",
+        "2023-11-14 22:13:21.000Z",
+        "\"n\"",
+    ] {
+        assert!(reason.contains(told), "{told} in: {reason}");
+    }
+    let (lines, loaded) = load(&set.disk, &set.manifest, true, true).unwrap();
+    assert_eq!(lines, ["0: SET key:0 value", "0: INCR n"]);
+    assert_eq!(loaded.recovery.cause, Some(Cause::OsCrash));
+    // Of the first, only what is not zeroed, in a database that nobody knows any more.
+    let keys = loaded.cuts[0].discarded.keys_in_line(9);
+    assert_eq!(keys, "\"n\", db0:\"key:2\", db0:\"n\", db0:\"key:3\"");
 }
 
 #[test]
@@ -640,6 +532,7 @@ fn bases_of_both_kinds_load_with_expired_keys_and_commands_behind() {
         let options = AofLoadOptions {
             rdb: rdb_options(),
             load_truncated: true,
+            corrupt_tail_bytes_max: 0,
             os_crashed: false,
         };
         load_aof(

@@ -284,7 +284,7 @@ impl Manifest {
     }
 
     /// Reads `<parent>/<dirname>/<prefix>.manifest`; where there is none, takes over `<parent>/<prefix>`, the single
-    /// append-only file of servers before Redis 7.
+    /// append-only file of servers before Redis 7. Cuts that an earlier process had begun are carried out first.
     pub fn load(
         storage: &dyn Storage,
         parent: &Path,
@@ -292,6 +292,7 @@ impl Manifest {
         prefix: &OsStr,
     ) -> Result<Found, AofError> {
         let dir = parent.join(dirname);
+        super::cut::finish_pending(storage, &dir)?;
         let path = dir.join(with_suffix(prefix, ".manifest"));
         let old = parent.join(prefix);
         let old_exists = storage
@@ -473,7 +474,7 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
 }
 
 /// Splits a line at blanks; words may be quoted as in redis.conf.
-fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub(super) fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii();
     while let Some(&first) = rest.first() {
@@ -534,7 +535,7 @@ fn take_escape<'a>(rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
 }
 
 /// Writes a word, quoted if it must be.
-fn put_word(out: &mut Vec<u8>, word: &[u8]) {
+pub(super) fn put_word(out: &mut Vec<u8>, word: &[u8]) {
     let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'#');
     if !word.is_empty() && word.iter().all(plain) {
         out.extend_from_slice(word);

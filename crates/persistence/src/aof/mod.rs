@@ -2,16 +2,22 @@
 //!
 //! [`manifest`] names the files and their order; [`annotation`] is the text of the comment lines in which segments carry
 //! lengths, positions, epochs and checksums past stock servers; [`segment`] writes them; [`scan`] checks a file without
-//! running it; [`replay`] yields its commands; [`recover`] decides how much of each file counts.
+//! running it; [`replay`] yields its commands; [`recover`] decides how much of each file counts; [`truncate`] goes back
+//! to a [`point`] before the end; [`cut`] carries out what these two decide, and [`contents`] says what that costs.
 //! The byte layout is in `docs/design/aof.md`.
 
 pub mod annotation;
+pub mod contents;
+pub mod cut;
+mod ends;
 pub mod frames;
 pub mod manifest;
+pub mod point;
 pub mod recover;
 pub mod replay;
 pub mod scan;
 pub mod segment;
+pub mod truncate;
 
 use crate::storage::sync::SyncPolicy;
 use keyspace::{Lsn, ShardIndex};
@@ -53,6 +59,8 @@ pub enum AofError {
         path: PathBuf,
         error: crate::rdb::RdbError,
     },
+    /// The files do not reach to the point asked for.
+    OutOfReach { point: String, reason: String },
     /// The receiver of the commands refused one.
     Rejected {
         path: PathBuf,
@@ -115,6 +123,12 @@ impl std::fmt::Display for AofError {
                 f.write_str("unexpected end of append-only file ")?;
                 at(f, path, offset, lsn)?;
                 write!(f, ": {reason}")
+            }
+            AofError::OutOfReach { point, reason } => {
+                write!(
+                    f,
+                    "the append-only file cannot be restored to {point}: {reason}"
+                )
             }
             AofError::Rdb { path, error } => write!(f, "{}: {error}", path.display()),
             AofError::Rejected {

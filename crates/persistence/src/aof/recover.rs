@@ -1,27 +1,24 @@
 //! From a manifest to a keyspace: how much of each file counts, and in which order all of it runs.
 //!
 //! The base first, then one generation after another; the segments of a generation at once, a thread each. Before its
-//! first command runs, a whole generation is scanned. Only the newest may be flawed, and it is cut so that
-//! - no segment reaches behind its first flaw,
-//! - a transaction over several shards is in all of them or in none,
-//! - after a crash of the operating system, all segments end with the same epoch (each may have lost a different tail),
-//!   but nothing goes that was written under `appendfsync always`.
+//! first command runs, a whole generation is scanned, and [`super::ends`] says where its segments end. Cuts are made on
+//! disk behind the last command, so that a load that fails has changed nothing.
 
 use super::annotation::{self, Annotation, LINE_LEN_MAX};
+use super::cut::{self, Cut, Recovery};
+use super::ends::{cut_of, decide_ends, end_of_flawed, End, OpenFile, Rules};
 use super::manifest::{AofFile, FileKind, Manifest};
 use super::replay::{replay, CommandReceiver};
-use super::scan::{scan_segment, FlawKind, SegmentScan};
+use super::scan::{scan_segment, scan_with_limit, Limit, SegmentScan};
 use super::segment::{SegmentEnd, SegmentWriter};
-use super::{AofError, SegmentId, Stamp};
+use super::{AofError, Stamp};
 use crate::progress::Progress;
 use crate::rdb::load::{load_rdb, LoadOptions, LoadSink, LoadStats, RdbLoadError};
 use crate::storage::sync::SyncPolicy;
-use crate::storage::{read_full_at, Open, Storage, StorageFile};
-use keyspace::ShardIndex;
-use std::collections::{HashMap, HashSet};
+use crate::storage::{read_full_at, Open, Storage};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 /// Takes keys of the base and commands of the segments.
 pub trait ReplaySink: LoadSink {
@@ -35,18 +32,20 @@ pub struct AofLoadOptions {
     pub rdb: LoadOptions,
     /// `aof-load-truncated`.
     pub load_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`; 0: none.
+    pub corrupt_tail_bytes_max: u64,
     /// The operating system went down since the last write and nothing says that all was durable then.
     pub os_crashed: bool,
 }
 
-/// A tail that does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    pub path: PathBuf,
-    /// What is left of the file.
-    pub offset: u64,
-    pub bytes_dropped: u64,
-    pub reason: String,
+impl AofLoadOptions {
+    fn rules(&self) -> Rules {
+        Rules {
+            load_truncated: self.load_truncated,
+            corrupt_tail_bytes_max: self.corrupt_tail_bytes_max,
+            os_crashed: self.os_crashed,
+        }
+    }
 }
 
 /// A segment of the newest generation.
@@ -67,6 +66,8 @@ pub struct AofLoaded {
     /// server's, or lost their heads.
     pub segments: Vec<RecoveredSegment>,
     pub cuts: Vec<Cut>,
+    /// What was made of the cuts.
+    pub recovery: Recovery,
     /// The highest epoch seen.
     pub epoch_last: u64,
     /// The highest transaction id seen.
@@ -95,6 +96,7 @@ pub fn load_aof(
         let file = OpenFile::new(storage, dir, base)?;
         load_base(
             storage,
+            dir,
             &file,
             generations.is_empty(),
             options,
@@ -112,26 +114,47 @@ pub fn load_aof(
         for file in &files {
             progress.bytes_total.fetch_add(file.len, Relaxed);
         }
-        let mut scans = scan_all(&files, options)?;
-        let ends = decide_ends(&files, &scans, newest, options, &mut loaded.cuts)?;
-        for ((file, scan), &end) in files.iter().zip(&mut scans).zip(&ends) {
-            if end < scan.kept_len {
-                // The positions at an earlier end are found by looking again.
-                *scan = scan_segment(file.file.clone(), &file.path, 0, end)?;
-            }
-        }
+        let mut scans = scan_all(&files, options.rdb.threads, Limit::default())?;
+        let ends = decide_ends(&files, &scans, newest, options.rules())?;
+        let ours = rescan_cut(&files, &mut scans, &ends)?;
         loaded.commands += replay_all(&files, &scans, &ends, options, sink, progress)?;
         note_generation(&scans, &ends, &mut loaded);
         if newest {
-            repair(storage, &files, &scans, &ends, options, &mut loaded)?;
+            repair(
+                storage,
+                dir,
+                &files,
+                &scans,
+                &ends,
+                &ours,
+                options,
+                &mut loaded,
+            )?;
         }
     }
     Ok(loaded)
 }
 
+/// Scans again what ends earlier: the positions there are found by looking again. Tells of each file whether its end is
+/// in what this server wrote.
+pub(super) fn rescan_cut(
+    files: &[OpenFile],
+    scans: &mut [SegmentScan],
+    ends: &[End],
+) -> Result<Vec<bool>, AofError> {
+    let mut ours = Vec::with_capacity(files.len());
+    for ((file, scan), end) in files.iter().zip(scans).zip(ends) {
+        ours.push(scan.foreign_from.is_none_or(|from| end.len <= from));
+        if end.len < scan.kept_len {
+            *scan = scan_segment(file.file.clone(), &file.path, 0, end.len)?;
+        }
+    }
+    Ok(ours)
+}
+
 /// The manifest with what it does not say about segments: stock servers that write it anew drop the pairs they do not
 /// know, but the heads of the files still say which segment each is.
-fn identified(
+pub(super) fn identified(
     storage: &dyn Storage,
     dir: &Path,
     manifest: &Manifest,
@@ -157,15 +180,12 @@ fn identified(
     Ok(manifest)
 }
 
-struct OpenFile {
-    path: PathBuf,
-    file: Arc<dyn StorageFile>,
-    len: u64,
-    segment: Option<SegmentId>,
-}
-
 impl OpenFile {
-    fn new(storage: &dyn Storage, dir: &Path, entry: &AofFile) -> Result<OpenFile, AofError> {
+    pub(super) fn new(
+        storage: &dyn Storage,
+        dir: &Path,
+        entry: &AofFile,
+    ) -> Result<OpenFile, AofError> {
         let path = dir.join(&entry.name);
         let file = match storage.open(&path, Open::Read) {
             Ok(file) => file,
@@ -184,8 +204,10 @@ impl OpenFile {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn load_base(
     storage: &dyn Storage,
+    dir: &Path,
     base: &OpenFile,
     newest: bool,
     options: &AofLoadOptions,
@@ -219,21 +241,24 @@ fn load_base(
         return Ok(());
     }
     let scan = scan_segment(base.file.clone(), &base.path, from, base.len)?;
-    let end = end_of_flawed(base, &scan, newest, options, &mut loaded.cuts)?;
+    let end = end_of_flawed(base, &scan, newest, options.rules())?;
     let mut receiver = sink.command_receiver();
     loaded.commands += replay(
         base.file.clone(),
         &base.path,
         from,
-        end,
+        end.len,
         &mut *receiver,
         progress,
     )?;
+    if let Some((cut, _)) = cut_of(base, &scan, &end, stamp(options, 0), false)? {
+        make_cuts(storage, dir, vec![cut], options, loaded)?;
+    }
     Ok(())
 }
 
 /// Runs `work` for each index, on as many threads as there are to use, and gives the results in order.
-fn in_parallel<T: Send>(
+pub(super) fn in_parallel<T: Send>(
     count: usize,
     threads: usize,
     work: impl Fn(usize) -> Result<T, AofError> + Sync,
@@ -264,10 +289,14 @@ fn in_parallel<T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn scan_all(files: &[OpenFile], options: &AofLoadOptions) -> Result<Vec<SegmentScan>, AofError> {
-    in_parallel(files.len(), options.rdb.threads, |i| {
+pub(super) fn scan_all(
+    files: &[OpenFile],
+    threads: usize,
+    limit: Limit,
+) -> Result<Vec<SegmentScan>, AofError> {
+    in_parallel(files.len(), threads, |i| {
         let file = &files[i];
-        let scan = scan_segment(file.file.clone(), &file.path, 0, file.len)?;
+        let scan = scan_with_limit(file.file.clone(), &file.path, 0, file.len, limit)?;
         let damaged = |reason: String| {
             Err(AofError::Damaged {
                 path: file.path.clone(),
@@ -292,7 +321,7 @@ fn scan_all(files: &[OpenFile], options: &AofLoadOptions) -> Result<Vec<SegmentS
 fn replay_all(
     files: &[OpenFile],
     scans: &[SegmentScan],
-    ends: &[u64],
+    ends: &[End],
     options: &AofLoadOptions,
     sink: &dyn ReplaySink,
     progress: &Progress,
@@ -312,167 +341,20 @@ fn replay_all(
     let own_end = |i: usize| {
         scans[i]
             .foreign_from
-            .map_or(ends[i], |from| from.min(ends[i]))
+            .map_or(ends[i].len, |from| from.min(ends[i].len))
     };
     let counts = in_parallel(files.len(), options.rdb.threads, |i| run(i, 0, own_end(i)))?;
     let mut count = counts.into_iter().sum();
-    for (i, &end) in ends.iter().enumerate() {
-        if own_end(i) < end {
-            count += run(i, own_end(i), end)?;
+    for (i, end) in ends.iter().enumerate() {
+        if own_end(i) < end.len {
+            count += run(i, own_end(i), end.len)?;
         }
     }
     Ok(count)
 }
 
-/// Where a file ends, by its own flaw alone, or the error that it is.
-fn end_of_flawed(
-    file: &OpenFile,
-    scan: &SegmentScan,
-    newest: bool,
-    options: &AofLoadOptions,
-    cuts: &mut Vec<Cut>,
-) -> Result<u64, AofError> {
-    let Some(flaw) = &scan.flaw else {
-        return Ok(file.len);
-    };
-    let (path, offset, reason) = (file.path.clone(), flaw.offset, flaw.reason.clone());
-    let lsn = scan.head.map(|_| scan.lsn);
-    // A write that the end of the process cut is short; only the end of the system can leave a hole in it.
-    let explained = match flaw.kind {
-        FlawKind::CutShort => true,
-        FlawKind::TailDamaged => scan.head.is_some() && options.os_crashed,
-        FlawKind::MiddleDamaged => false,
-    };
-    if !explained {
-        return Err(AofError::Damaged {
-            path,
-            offset,
-            lsn,
-            reason,
-        });
-    }
-    if !newest || !options.load_truncated {
-        return Err(AofError::Truncated {
-            path,
-            offset,
-            lsn,
-            reason,
-        });
-    }
-    cuts.push(Cut {
-        path,
-        offset,
-        bytes_dropped: file.len - offset,
-        reason,
-    });
-    Ok(scan.kept_len)
-}
-
-fn decide_ends(
-    files: &[OpenFile],
-    scans: &[SegmentScan],
-    newest: bool,
-    options: &AofLoadOptions,
-    cuts: &mut Vec<Cut>,
-) -> Result<Vec<u64>, AofError> {
-    let mut ends = Vec::with_capacity(files.len());
-    for (file, scan) in files.iter().zip(scans) {
-        ends.push(end_of_flawed(file, scan, newest, options, cuts)?);
-    }
-    if !newest {
-        return Ok(ends);
-    }
-    let before = ends.clone();
-    if options.os_crashed {
-        cut_at_epoch(scans, &mut ends);
-    }
-    let at_epoch = ends.clone();
-    cut_incomplete_transactions(scans, &mut ends);
-    for i in 0..files.len() {
-        if ends[i] < before[i] {
-            let reason = match ends[i] < at_epoch[i] {
-                true => "a transaction that not every shard has",
-                false => "later than what every shard has",
-            };
-            let (path, bytes_dropped) = (files[i].path.clone(), before[i] - ends[i]);
-            cuts.push(Cut {
-                path,
-                offset: ends[i],
-                bytes_dropped,
-                reason: reason.into(),
-            });
-        }
-    }
-    Ok(ends)
-}
-
-/// Cuts all segments at the last epoch that each has whole. An epoch is whole when a later one has begun.
-fn cut_at_epoch(scans: &[SegmentScan], ends: &mut [u64]) {
-    // Without heads or with epoch 0 there are no epochs to compare.
-    let epochs_used = scans
-        .iter()
-        .all(|scan| scan.head.is_some() && scan.epochs.iter().all(|mark| mark.epoch > 0));
-    if scans.len() < 2 || !epochs_used {
-        return;
-    }
-    let last_whole = |scan: &SegmentScan| scan.epochs.last().map_or(0, |mark| mark.epoch - 1);
-    let cut = scans.iter().map(last_whole).min().unwrap_or(0);
-    for (scan, end) in scans.iter().zip(ends) {
-        let kept = scan.epochs.iter().rev().find(|mark| mark.epoch <= cut);
-        // Marks alone behind it are no loss. Commands without a seal have no epoch, and go.
-        if kept.is_some_and(|mark| mark.lsn == scan.lsn) {
-            *end = (*end).min(scan.sealed_len);
-            continue;
-        }
-        let kept_len = kept.map_or(scan.head_len, |mark| mark.sealed_len);
-        *end = (*end).min(kept_len.max(scan.promised_len));
-    }
-}
-
-/// Cuts before each transaction that some participant lacks, until no cut makes another one incomplete.
-fn cut_incomplete_transactions(scans: &[SegmentScan], ends: &mut [u64]) {
-    let shards: HashMap<ShardIndex, usize> = scans
-        .iter()
-        .enumerate()
-        .filter_map(|(i, scan)| Some((scan.head?.0.shard, i)))
-        .collect();
-    loop {
-        let present: Vec<HashSet<u64>> = scans
-            .iter()
-            .zip(ends.iter())
-            .map(|(scan, &end)| {
-                scan.transactions
-                    .iter()
-                    .filter(|t| t.end <= end)
-                    .map(|t| t.id)
-                    .collect()
-            })
-            .collect();
-        let mut changed = false;
-        for (scan, end) in scans.iter().zip(ends.iter_mut()) {
-            let everywhere = |shard: &ShardIndex, id: &u64| {
-                shards.get(shard).is_some_and(|&i| present[i].contains(id))
-            };
-            let first_incomplete = scan.transactions.iter().find(|transaction| {
-                transaction.end <= *end
-                    && !transaction
-                        .participants
-                        .iter()
-                        .all(|shard| everywhere(shard, &transaction.id))
-            });
-            if let Some(transaction) = first_incomplete {
-                *end = transaction.begin;
-                changed = true;
-            }
-        }
-        if !changed {
-            return;
-        }
-    }
-}
-
-fn note_generation(scans: &[SegmentScan], ends: &[u64], loaded: &mut AofLoaded) {
-    loaded.incr_bytes += ends.iter().sum::<u64>();
+fn note_generation(scans: &[SegmentScan], ends: &[End], loaded: &mut AofLoaded) {
+    loaded.incr_bytes += ends.iter().map(|end| end.len).sum::<u64>();
     for scan in scans {
         let epoch = scan.epochs.iter().map(|mark| mark.epoch).max().unwrap_or(0);
         loaded.epoch_last = loaded.epoch_last.max(epoch);
@@ -481,58 +363,61 @@ fn note_generation(scans: &[SegmentScan], ends: &[u64], loaded: &mut AofLoaded) 
     }
 }
 
-/// Makes the cuts on disk, so that the files are whole when they are no longer the newest, and tells where writers may
-/// go on. Not behind commands of a stock server: these are of all shards, and a seal would hide it.
-fn repair(
+/// What is written in the course of a recovery.
+fn stamp(options: &AofLoadOptions, epoch: u64) -> Stamp {
+    Stamp {
+        unix_ms: options.rdb.now.0,
+        epoch,
+        policy: SyncPolicy::EverySecond,
+    }
+}
+
+fn make_cuts(
     storage: &dyn Storage,
-    files: &[OpenFile],
-    scans: &[SegmentScan],
-    ends: &[u64],
+    dir: &Path,
+    cuts: Vec<Cut>,
     options: &AofLoadOptions,
     loaded: &mut AofLoaded,
 ) -> Result<(), AofError> {
-    let stamp = Stamp {
-        unix_ms: options.rdb.now.0,
-        epoch: loaded.epoch_last,
-        policy: SyncPolicy::EverySecond,
-    };
+    let done = cut::carry_out(storage, dir, &cuts, None, "", options.rdb.now.0)?;
+    if done.cause.is_some() {
+        loaded.recovery = done;
+    }
+    loaded.cuts.extend(cuts);
+    Ok(())
+}
+
+/// Makes the cuts on disk, so that the files are whole when they are no longer the newest, and tells where writers may
+/// go on. Not behind commands of a stock server: these are of all shards, and a seal would hide it.
+#[allow(clippy::too_many_arguments)]
+fn repair(
+    storage: &dyn Storage,
+    dir: &Path,
+    files: &[OpenFile],
+    scans: &[SegmentScan],
+    ends: &[End],
+    ours: &[bool],
+    options: &AofLoadOptions,
+    loaded: &mut AofLoaded,
+) -> Result<(), AofError> {
+    let stamp = stamp(options, loaded.epoch_last);
     let mut resumable = true;
-    for ((file, scan), &end) in files.iter().zip(scans).zip(ends) {
-        let path = &file.path;
-        let own = scan.end().filter(|_| scan.foreign_from.is_none());
-        if let Some(own) = own.filter(|own| own.sealed_len < end) {
-            let at_cut = SegmentEnd {
-                kept_len: end,
-                ..own
-            };
-            let writer = SegmentWriter::resume(storage, path, &at_cut, stamp)?;
-            writer
-                .file()
-                .datasync()
-                .map_err(AofError::io(path, "sync"))?;
-            loaded.segments.push(RecoveredSegment {
-                path: path.clone(),
-                end: writer.end(),
-            });
-            continue;
-        }
-        if end < file.len {
-            let writable = storage
-                .open(path, Open::Write)
-                .map_err(AofError::io(path, "open"))?;
-            writable
-                .truncate(end)
-                .map_err(AofError::io(path, "truncate"))?;
-            writable.datasync().map_err(AofError::io(path, "sync"))?;
-        }
+    let mut cuts = Vec::new();
+    for (((file, scan), end), &ours) in files.iter().zip(scans).zip(ends).zip(ours) {
+        let own = match cut_of(file, scan, end, stamp, ours)? {
+            Some((cut, own)) => {
+                cuts.push(cut);
+                own
+            }
+            None => scan.end().filter(|_| ours),
+        };
+        let path = file.path.clone();
         match own {
-            Some(end) => loaded.segments.push(RecoveredSegment {
-                path: path.clone(),
-                end,
-            }),
+            Some(end) => loaded.segments.push(RecoveredSegment { path, end }),
             None => resumable = false,
         }
     }
+    make_cuts(storage, dir, cuts, options, loaded)?;
     if options.os_crashed && loaded.epoch_last > 0 {
         mark_epoch(storage, stamp, loaded)?;
     }

@@ -8,7 +8,7 @@
 use super::annotation::{self, chained, Annotation, LINE_LEN_MAX};
 use super::frames::{Frame, FrameError, FrameReader};
 use super::segment::SegmentEnd;
-use super::{AofError, SegmentId};
+use super::{AofError, SegmentId, Stamp};
 use crate::storage::sync::SyncPolicy;
 use crate::storage::{read_full_at, FileReader, StorageFile};
 use keyspace::{Lsn, ShardIndex};
@@ -41,6 +41,30 @@ pub struct Flaw {
     pub offset: u64,
     pub reason: String,
     pub kind: FlawKind,
+    /// The flawed block's own seal, where it can be read. Neither this nor the next is verified: they vouch for nothing,
+    /// but a seal is hardly there by chance.
+    pub own: Option<SealAt>,
+    /// The first and the last seal of later blocks.
+    pub later: Option<(SealAt, SealAt)>,
+}
+
+impl Flaw {
+    /// The first seal behind what is flawed.
+    pub fn next_seal(&self) -> Option<SealAt> {
+        let later = self.later.map(|(first, _)| first);
+        // One that claims to be younger than what follows is not to be believed.
+        let believed = |own: &SealAt| later.is_none_or(|l| own.stamp.unix_ms <= l.stamp.unix_ms);
+        self.own.filter(believed).or(later)
+    }
+}
+
+/// A seal line, as it stands in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealAt {
+    /// Where the line begins.
+    pub offset: u64,
+    pub lsn: Lsn,
+    pub stamp: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +75,30 @@ pub enum FlawKind {
     TailDamaged,
     /// Seals of later blocks follow.
     MiddleDamaged,
+}
+
+/// Up to where a file is wanted; nothing set: all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Blocks sealed later, and what follows a later `#TS` of a stock server, are beyond it.
+    pub unix_ms: Option<i64>,
+    /// Commands that end behind this position are beyond it.
+    pub lsn: Option<Lsn>,
+}
+
+/// Where the first thing beyond a [`Limit`] begins: what is kept ends here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitMark {
+    /// Behind the last command (or seal) within the limit.
+    pub kept_len: u64,
+    /// Behind the last seal before that, with what it says.
+    pub sealed_len: u64,
+    pub lsn: Lsn,
+    pub crc: u64,
+    /// Of the last seal (or `#TS`) within the limit.
+    pub kept_ms: Option<i64>,
+    /// Of the first that is beyond it.
+    pub dropped_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -74,6 +122,10 @@ pub struct SegmentScan {
     pub flaw: Option<Flaw>,
     /// Where the commands begin that a stock server appended to this segment: of any shard's keys.
     pub foreign_from: Option<u64>,
+    /// Unix milliseconds of the first and last seal, or of a stock server's `#TS` lines.
+    pub times: Option<(i64, i64)>,
+    /// `None`: the whole of what counts is within the limit.
+    pub limit: Option<LimitMark>,
 }
 
 impl SegmentScan {
@@ -99,6 +151,11 @@ struct Scan {
     annotated: Option<(annotation::Transaction, u64)>,
     /// The first frame behind the last seal is a SELECT as stock servers write it.
     unsealed_is_foreign: Option<bool>,
+    limit: Limit,
+    /// Behind the last whole command within the limit's position.
+    whole_len: u64,
+    /// Behind the last seal: the first `#TS` beyond the limit, and what the one before it says.
+    late: Option<(u64, Option<i64>, i64)>,
 }
 
 /// Scans a file from `from` (0, or behind its RDB preamble) to `end` (its length, or where it was cut).
@@ -107,6 +164,17 @@ pub fn scan_segment(
     path: &Path,
     from: u64,
     end: u64,
+) -> Result<SegmentScan, AofError> {
+    scan_with_limit(file, path, from, end, Limit::default())
+}
+
+/// As [`scan_segment`]; notes where the limit lies.
+pub fn scan_with_limit(
+    file: Arc<dyn StorageFile>,
+    path: &Path,
+    from: u64,
+    end: u64,
+    limit: Limit,
 ) -> Result<SegmentScan, AofError> {
     let reader = FrameReader::new(
         FileReader::new(file.clone(), from, end),
@@ -127,6 +195,8 @@ pub fn scan_segment(
         commands: 0,
         flaw: None,
         foreign_from: None,
+        times: None,
+        limit: None,
     };
     let mut scan = Scan {
         reader,
@@ -134,6 +204,9 @@ pub fn scan_segment(
         multi: None,
         annotated: None,
         unsealed_is_foreign: None,
+        limit,
+        whole_len: from,
+        late: None,
     };
     let stopped = scan.run().map_err(AofError::io(path, "read"))?;
     scan.finish(stopped, &*file)
@@ -141,6 +214,7 @@ pub fn scan_segment(
     if scan.out.head.is_some() && scan.out.kept_len > scan.out.sealed_len {
         scan.out.foreign_from = Some(scan.out.sealed_len);
     }
+    scan.limit_unsealed();
     Ok(scan.out)
 }
 
@@ -212,6 +286,9 @@ impl Scan {
             self.out.commands += 1;
         }
         self.annotated = None;
+        if self.multi.is_none() {
+            self.note_whole();
+        }
         if self.multi.is_none()
             && (self.out.head.is_none() || self.unsealed_is_foreign == Some(true))
         {
@@ -232,7 +309,8 @@ impl Scan {
             Annotation::Other if self.out.head.is_some() => {
                 return Err(bad("a comment line that no server writes", true));
             }
-            Annotation::Other | Annotation::Timestamp(_) => {}
+            Annotation::Other => {}
+            Annotation::Timestamp(seconds) => self.note_timestamp(seconds, offset),
             Annotation::Transaction(transaction) => self.annotated = Some((transaction, offset)),
             Annotation::Head { id, lsn, crc } => {
                 if offset != 0 {
@@ -271,6 +349,8 @@ impl Scan {
                 if !matches {
                     return Err(bad("the block does not match its seal", true));
                 }
+                self.limit_at_seal(lsn, stamp.unix_ms);
+                self.note_time(stamp.unix_ms);
                 self.sealed(lsn, crc);
                 let sealed_len = self.out.sealed_len;
                 if stamp.policy == SyncPolicy::Always {
@@ -296,7 +376,100 @@ impl Scan {
         (self.out.sealed_len, self.out.kept_len) = (end, end);
         (self.out.lsn, self.out.crc) = (lsn, crc);
         self.unsealed_is_foreign = None;
+        (self.whole_len, self.late) = (end, None);
         self.reader.restart_digest(chained(crc));
+    }
+
+    fn note_time(&mut self, unix_ms: i64) {
+        let first = self.out.times.map_or(unix_ms, |(first, _)| first);
+        self.out.times = Some((first, unix_ms));
+    }
+
+    /// A `#TS` counts in what stock servers wrote; blocks of ours have their seals.
+    fn note_timestamp(&mut self, seconds: i64, offset: u64) {
+        let unix_ms = seconds.saturating_mul(1000);
+        if self.limit.unix_ms.is_some_and(|limit| unix_ms > limit) && self.late.is_none() {
+            let annotated = self.annotated.as_ref().map(|(_, begin)| *begin);
+            let multi = self.multi.as_ref().map(|(_, begin)| *begin);
+            let begin = multi.or(annotated).unwrap_or(offset);
+            self.late = Some((begin, self.out.times.map(|(_, last)| last), unix_ms));
+        }
+        if self.out.head.is_none() {
+            self.note_time(unix_ms);
+        }
+    }
+
+    /// Behind a command that stands alone, or a transaction.
+    fn note_whole(&mut self) {
+        let end = self.reader.end_offset();
+        let lsn = self.out.lsn.0.saturating_add(end - self.out.sealed_len);
+        if self.limit.lsn.is_some_and(|limit| lsn <= limit.0) {
+            self.whole_len = end;
+        }
+    }
+
+    /// At a good seal, before it is taken in: whether its block is beyond the limit, or a part of it.
+    fn limit_at_seal(&mut self, lsn: Lsn, unix_ms: i64) {
+        let late = self.limit.unix_ms.is_some_and(|limit| unix_ms > limit);
+        let far = self.limit.lsn.is_some_and(|limit| lsn > limit);
+        if self.out.limit.is_some() || !(late || far) {
+            return;
+        }
+        let kept_len = if late {
+            self.out.sealed_len
+        } else {
+            self.whole_len
+        };
+        let within = kept_len > self.out.sealed_len;
+        let kept_ms = self.out.times.map(|(_, last)| last);
+        let kept_ms = if within { Some(unix_ms) } else { kept_ms };
+        self.mark_limit(kept_len, kept_ms, Some(unix_ms));
+    }
+
+    /// The flawed block may be the first beyond the limit: then nothing is missing within it.
+    fn limit_at_flaw(&mut self) {
+        let (Some(flaw), None) = (&self.out.flaw, self.out.limit) else {
+            return;
+        };
+        let late = |own: SealAt| {
+            self.limit
+                .unix_ms
+                .is_some_and(|limit| own.stamp.unix_ms > limit)
+        };
+        let far = self.out.head.is_some() && self.limit.lsn == Some(self.out.lsn);
+        if far || flaw.own.is_some_and(late) {
+            let dropped_ms = flaw.next_seal().map(|seal| seal.stamp.unix_ms);
+            let kept_ms = self.out.times.map(|(_, last)| last);
+            self.mark_limit(self.out.sealed_len, kept_ms, dropped_ms);
+        }
+    }
+
+    fn mark_limit(&mut self, kept_len: u64, kept_ms: Option<i64>, dropped_ms: Option<i64>) {
+        self.out.limit = Some(LimitMark {
+            kept_len,
+            sealed_len: self.out.sealed_len,
+            lsn: self.out.lsn,
+            crc: self.out.crc,
+            kept_ms,
+            dropped_ms,
+        });
+    }
+
+    /// At the end: what counts without a seal, which positions do not reach.
+    fn limit_unsealed(&mut self) {
+        if self.out.limit.is_some() || self.out.kept_len == self.out.sealed_len {
+            return;
+        }
+        match self.late {
+            Some((begin, kept_ms, dropped_ms)) if begin < self.out.kept_len => {
+                self.mark_limit(begin, kept_ms, Some(dropped_ms));
+            }
+            _ if self.out.head.is_some() && self.limit.lsn == Some(self.out.lsn) => {
+                let kept_ms = self.out.times.map(|(_, last)| last);
+                self.mark_limit(self.out.sealed_len, kept_ms, None);
+            }
+            _ => {}
+        }
     }
 
     fn finish(&mut self, stopped: Option<Stopped>, file: &dyn StorageFile) -> std::io::Result<()> {
@@ -312,7 +485,8 @@ impl Scan {
             },
             None => return Ok(()),
         };
-        let kind = if later_seal_follows(file, out)? {
+        let SealsBehind { own, later } = seals_behind(file, out)?;
+        let kind = if later.is_some() {
             FlawKind::MiddleDamaged
         } else if stopped.cut_short && !stopped.at_seal {
             FlawKind::CutShort
@@ -331,7 +505,10 @@ impl Scan {
             offset: kept,
             reason,
             kind,
+            own,
+            later,
         });
+        self.limit_at_flaw();
         Ok(())
     }
 }
@@ -344,10 +521,18 @@ fn line_len_without_crc(line: &[u8]) -> usize {
 /// The shortest seal line.
 const SEAL_LEN_MIN: u64 = 34;
 
-/// Whether the seal of a later block than the flawed one, which begins behind the last good seal, lies anywhere. The flawed block's own seal is told
+/// As in [`Flaw`].
+struct SealsBehind {
+    own: Option<SealAt>,
+    later: Option<(SealAt, SealAt)>,
+}
+
+/// The seals behind a flawed block, which begins behind the last good seal. The flawed block's own seal is told
 /// from a later one by where its block begins, and by the seal lines that positions do not count: one flipped byte
 /// cannot make both wrong.
-fn later_seal_follows(file: &dyn StorageFile, out: &SegmentScan) -> std::io::Result<bool> {
+fn seals_behind(file: &dyn StorageFile, out: &SegmentScan) -> std::io::Result<SealsBehind> {
+    let mut own: Option<SealAt> = None;
+    let mut later: Option<(SealAt, SealAt)> = None;
     const WINDOW_BYTES: usize = 1 << 20;
     let mut window = vec![0; WINDOW_BYTES + LINE_LEN_MAX];
     let mut at = out.sealed_len;
@@ -355,7 +540,7 @@ fn later_seal_follows(file: &dyn StorageFile, out: &SegmentScan) -> std::io::Res
         let want = window.len().min((out.file_len - at) as usize);
         let got = read_full_at(file, &mut window[..want], at)?;
         if got == 0 {
-            return Ok(false);
+            break;
         }
         let bytes = &window[..got];
         let searched = got.min(WINDOW_BYTES);
@@ -376,20 +561,31 @@ fn later_seal_follows(file: &dyn StorageFile, out: &SegmentScan) -> std::io::Res
             let line = rest[..line_end]
                 .strip_suffix(b"\r")
                 .unwrap_or(&rest[..line_end]);
-            let Ok(Annotation::Seal { block_len, lsn, .. }) = annotation::parse(line) else {
+            let Ok(Annotation::Seal {
+                block_len,
+                lsn,
+                stamp,
+                ..
+            }) = annotation::parse(line)
+            else {
                 continue;
             };
             let begin = at + i as u64;
-            let begins_later = begin
-                .checked_sub(block_len)
-                .is_some_and(|block| block > out.sealed_len);
+            let seal = SealAt {
+                offset: begin,
+                lsn,
+                stamp,
+            };
+            let block = begin.checked_sub(block_len);
             let uncounted =
                 (begin - out.sealed_len).saturating_sub(lsn.0.saturating_sub(out.lsn.0));
-            if begins_later && uncounted >= SEAL_LEN_MIN {
-                return Ok(true);
+            if block.is_some_and(|block| block > out.sealed_len) && uncounted >= SEAL_LEN_MIN {
+                later = Some((later.map_or(seal, |(first, _)| first), seal));
+            } else if block == Some(out.sealed_len) {
+                own = own.or(Some(seal));
             }
         }
         at += searched as u64;
     }
-    Ok(false)
+    Ok(SealsBehind { own, later })
 }

@@ -24,6 +24,40 @@ pub struct SegmentEnd {
     pub kept_len: u64,
 }
 
+/// The seal for what a file holds between its last seal that counts and the end of what counts, and where the file ends
+/// behind it.
+pub(super) fn seal_of_unsealed(
+    file: &dyn StorageFile,
+    end: &SegmentEnd,
+    stamp: Stamp,
+) -> io::Result<(Vec<u8>, SegmentEnd)> {
+    let mut digest = chained(end.crc);
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = end.sealed_len;
+    while at < end.kept_len {
+        let want = (end.kept_len - at).min(buffer.len() as u64) as usize;
+        let got = read_full_at(file, &mut buffer[..want], at)?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        digest.update(&buffer[..got]);
+        at += got as u64;
+    }
+    let block_len = end.kept_len - end.sealed_len;
+    let lsn = Lsn(end.lsn.0 + block_len);
+    let mut line = Vec::with_capacity(128);
+    let crc = put_seal(&mut line, digest, block_len, lsn, stamp);
+    let len = end.kept_len + line.len() as u64;
+    let sealed = SegmentEnd {
+        id: end.id,
+        sealed_len: len,
+        lsn,
+        crc,
+        kept_len: len,
+    };
+    Ok((line, sealed))
+}
+
 /// The one writer of a segment's file.
 pub struct SegmentWriter {
     path: PathBuf,
@@ -103,24 +137,9 @@ impl SegmentWriter {
     }
 
     fn seal_unsealed(&mut self, end: &SegmentEnd, stamp: Stamp) -> io::Result<()> {
-        let mut digest = chained(self.crc);
-        let mut buffer = vec![0; 64 << 10];
-        let mut at = end.sealed_len;
-        while at < end.kept_len {
-            let want = (end.kept_len - at).min(buffer.len() as u64) as usize;
-            let got = read_full_at(&*self.file, &mut buffer[..want], at)?;
-            if got == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            digest.update(&buffer[..got]);
-            at += got as u64;
-        }
-        let block_len = end.kept_len - end.sealed_len;
-        let lsn = Lsn(self.lsn.0 + block_len);
-        let mut line = Vec::with_capacity(128);
-        let crc = put_seal(&mut line, digest, block_len, lsn, stamp);
+        let (line, sealed) = seal_of_unsealed(&*self.file, end, stamp)?;
         self.write(&line)?;
-        (self.lsn, self.crc) = (lsn, crc);
+        (self.lsn, self.crc) = (sealed.lsn, sealed.crc);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
+pub mod segments;
+
 use datatypes::{Element, Value};
 use keyspace::{Db, DbIndex, Entry, EntryRef, Key, NewValue, SlotMap, UnixMillis, ValueRef};
 use persistence::rdb::load::{KeyReceiver, LoadSink, LoadedKey};

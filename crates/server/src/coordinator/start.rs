@@ -117,6 +117,7 @@ impl Coordinator {
         let aof_options = AofLoadOptions {
             rdb: options(server),
             load_truncated: config.aof_load_truncated,
+            corrupt_tail_bytes_max: config.aof_load_corrupt_tail_max_size,
             os_crashed: manifest
                 .run
                 .as_ref()
