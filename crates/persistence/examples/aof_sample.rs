@@ -39,6 +39,7 @@ fn write(parent: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let run = Some(RunMark {
         boot_id: "b".into(),
         run_id: "r".into(),
+        rings: None,
     });
     let mut manifest = Manifest {
         run,

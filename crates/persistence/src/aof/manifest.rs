@@ -11,7 +11,7 @@ use crate::storage::{read_small, replace_small, Storage};
 use keyspace::ShardIndex;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A manifest longer than this is not one.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -45,6 +45,17 @@ pub struct RunMark {
     /// `/proc/sys/kernel/random/boot_id`: equal means that no crash of the operating system lies between.
     pub boot_id: String,
     pub run_id: String,
+    /// Where its segments' newest bytes may be.
+    pub rings: Option<RingsMark>,
+}
+
+/// The rings of a run: see [`crate::storage::ring`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingsMark {
+    /// Path and beginning of the name of each.
+    pub prefix: PathBuf,
+    /// One for each shard.
+    pub count: u16,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,8 +123,13 @@ impl Manifest {
         let mut out = format!("#basalt files {}\n", self.files.len()).into_bytes();
         if let Some(run) = &self.run {
             out.extend_from_slice(
-                format!("#basalt boot-id {} run-id {}\n", run.boot_id, run.run_id).as_bytes(),
+                format!("#basalt boot-id {} run-id {}", run.boot_id, run.run_id).as_bytes(),
             );
+            if let Some(rings) = &run.rings {
+                out.extend_from_slice(format!(" rings {} ", rings.count).as_bytes());
+                put_word(&mut out, rings.prefix.as_os_str().as_bytes());
+            }
+            out.push(b'\n');
         }
         for file in &self.files {
             out.extend_from_slice(b"file ");
@@ -380,15 +396,25 @@ fn parse_count(line: &[u8]) -> Option<usize> {
 }
 
 fn parse_run(line: &[u8]) -> Option<RunMark> {
-    let text = std::str::from_utf8(line).ok()?;
-    let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    match words[..] {
-        ["#basalt", "boot-id", boot_id, "run-id", run_id] => Some(RunMark {
-            boot_id: boot_id.into(),
-            run_id: run_id.into(),
-        }),
-        _ => None,
-    }
+    let words = split_words(line.strip_prefix(b"#basalt ")?)?;
+    let text = |word: &[u8]| String::from_utf8(word.to_vec()).ok();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let (boot_id, run_id, rings) = match words[..] {
+        [b"boot-id", boot_id, b"run-id", run_id] => (boot_id, run_id, None),
+        [b"boot-id", boot_id, b"run-id", run_id, b"rings", count, prefix] => {
+            let rings = RingsMark {
+                prefix: OsString::from_vec(prefix.to_vec()).into(),
+                count: text(count)?.parse().ok()?,
+            };
+            (boot_id, run_id, Some(rings))
+        }
+        _ => return None,
+    };
+    Some(RunMark {
+        boot_id: text(boot_id)?,
+        run_id: text(run_id)?,
+        rings,
+    })
 }
 
 fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
@@ -651,6 +677,10 @@ mod tests {
             run: Some(RunMark {
                 boot_id: "b".into(),
                 run_id: "r".into(),
+                rings: Some(RingsMark {
+                    prefix: "/dev/shm/a \"b\"/basalt-1".into(),
+                    count: 2,
+                }),
             }),
             ..Default::default()
         };
@@ -659,7 +689,13 @@ mod tests {
         for (shard, generation) in [(0, 1), (1, 1), (0, 2), (1, 2)] {
             manifest.add_segment(prefix, id(shard, generation));
         }
-        let manifest = Manifest::parse(&manifest.format()).expect("our own text");
+        let text = manifest.format();
+        let manifest = Manifest::parse(&text).expect("our own text");
+        assert_eq!(manifest.format(), text);
+        assert_eq!(
+            manifest.run.as_ref().unwrap().rings.as_ref().unwrap().count,
+            2
+        );
         let groups: Vec<_> = manifest
             .generations()
             .iter()

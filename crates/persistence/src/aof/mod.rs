@@ -4,6 +4,7 @@
 //! lengths, positions, epochs and checksums past stock servers; [`segment`] writes them; [`scan`] checks a file without
 //! running it; [`replay`] yields its commands; [`recover`] decides how much of each file counts; [`truncate`] goes back
 //! to a [`point`] before the end; [`cut`] carries out what these two decide, and [`contents`] says what that costs.
+//! [`ring_recover`] completes the files, before all this, with what a killed server left in memory.
 //! The byte layout is in `docs/design/aof.md`.
 
 pub mod annotation;
@@ -15,6 +16,7 @@ pub mod manifest;
 pub mod point;
 pub mod recover;
 pub mod replay;
+pub mod ring_recover;
 pub mod scan;
 pub mod segment;
 pub mod truncate;
@@ -61,6 +63,13 @@ pub enum AofError {
     },
     /// The files do not reach to the point asked for.
     OutOfReach { point: String, reason: String },
+    /// What a ring holds does not follow what is in the file.
+    RingMisfit {
+        path: PathBuf,
+        ring: PathBuf,
+        bytes: u64,
+        how: &'static str,
+    },
     /// The receiver of the commands refused one.
     Rejected {
         path: PathBuf,
@@ -131,6 +140,17 @@ impl std::fmt::Display for AofError {
                 )
             }
             AofError::Rdb { path, error } => write!(f, "{}: {error}", path.display()),
+            AofError::RingMisfit {
+                path,
+                ring,
+                bytes,
+                how,
+            } => write!(
+                f,
+                "{} {how}, and {} holds {bytes} more bytes that were acknowledged: restore the file, or remove the ring to do without them",
+                path.display(),
+                ring.display()
+            ),
             AofError::Rejected {
                 path,
                 offset,

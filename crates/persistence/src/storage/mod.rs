@@ -5,6 +5,7 @@
 //! Invariant: every method is usable from any thread at any time; none keeps state that a fork could tear.
 
 mod os;
+pub mod ring;
 pub mod simulated;
 pub mod sync;
 pub mod sync_glommio;
@@ -32,6 +33,8 @@ pub enum Open {
     CreateDirect,
     /// For writing at offsets; must exist.
     Write,
+    /// As `Write`, past the page cache, with the limits of `CreateDirect`.
+    WriteDirect,
     /// For appending; created if missing.
     Append,
 }
@@ -61,6 +64,10 @@ pub trait StorageFile: Send + Sync {
     /// One read at an offset; may be short, 0 means end of file.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
     fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Hands what an implementation keeps back to the operating system. An error loses nothing, and may be tried again.
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Returns when the contents (and the length) survive the operating system.
     fn datasync(&self) -> io::Result<()>;
     /// Asks the operating system to begin writing this range back, without waiting. A hint.

@@ -29,6 +29,7 @@ impl Storage for OsStorage {
                 .truncate(true)
                 .custom_flags(OFlag::O_DIRECT.bits()),
             Open::Write => options.read(true).write(true),
+            Open::WriteDirect => options.write(true).custom_flags(OFlag::O_DIRECT.bits()),
             Open::Append => options.read(true).append(true).create(true),
         };
         options.mode(0o644);

@@ -119,7 +119,7 @@ impl Storage for SimulatedStorage {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StorageFile>> {
         let mut disk = locked(&self.0);
         let node = match (disk.names.get(path), how) {
-            (None, Open::Read | Open::ReadDirect | Open::Write) => {
+            (None, Open::Read | Open::ReadDirect | Open::Write | Open::WriteDirect) => {
                 return Err(io::ErrorKind::NotFound.into())
             }
             (Some(node), Open::Create | Open::CreateDirect) => {

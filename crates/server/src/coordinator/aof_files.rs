@@ -106,6 +106,7 @@ impl Coordinator {
         RunMark {
             boot_id: self.server.identity.boot_id.clone(),
             run_id: self.server.identity.run_id.clone(),
+            rings: None,
         }
     }
 
