@@ -176,7 +176,7 @@ pub(super) fn decide_ends(
     let gravest = causes.max().unwrap_or(Cause::TornTail);
     let given_up = gravest == Cause::Damage;
     if rules.os_crashed || given_up {
-        cut_at_epoch(scans, &mut ends, gravest.max(Cause::OsCrash));
+        cut_at_epoch(files, scans, &mut ends, gravest.max(Cause::OsCrash));
     }
     cut_incomplete_transactions(scans, &mut ends, gravest);
     if given_up {
@@ -210,11 +210,18 @@ fn refuse_too_much(files: &[OpenFile], ends: &[End], rules: Rules) -> Result<(),
 }
 
 /// Cuts all segments at the last epoch that each has whole. An epoch is whole when a later one has begun.
-pub(super) fn cut_at_epoch(scans: &[SegmentScan], ends: &mut [End], cause: Cause) {
-    // Without heads or with epoch 0 there are no epochs to compare.
-    let epochs_used = scans
-        .iter()
-        .all(|scan| scan.head.is_some() && scan.epochs.iter().all(|mark| mark.epoch > 0));
+pub(super) fn cut_at_epoch(
+    files: &[OpenFile],
+    scans: &[SegmentScan],
+    ends: &mut [End],
+    cause: Cause,
+) {
+    // In files of stock servers and with epoch 0 there are no epochs to compare. A segment of ours without its head
+    // lost everything, and has no epoch whole.
+    let epochs_used = files.iter().zip(scans).all(|(file, scan)| {
+        (scan.head.is_some() || (file.segment.is_some() && scan.kept_len == 0))
+            && scan.epochs.iter().all(|mark| mark.epoch > 0)
+    });
     if scans.len() < 2 || !epochs_used {
         return;
     }

@@ -395,7 +395,7 @@ impl Planner<'_> {
             }),
         };
         if newest && self.options.os_crashed {
-            cut_at_epoch(&scans, &mut ends, Cause::OsCrash);
+            cut_at_epoch(&files, &scans, &mut ends, Cause::OsCrash);
         }
         if newest || reached {
             cut_incomplete_transactions(&scans, &mut ends, Cause::Restore);

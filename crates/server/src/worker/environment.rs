@@ -27,6 +27,8 @@ pub trait Observer: Send + Sync {
     /// The commands that run next are this connection's. The address comes at the first time at
     /// least.
     fn serving(&self, worker: usize, conn: ConnId, address: Option<&str>);
+    /// The commands that run next are those of the connection that came with an address last.
+    fn served(&self);
     /// The commands that run next are one transaction, or no longer.
     fn transaction(&self, begins: bool);
     fn ran(

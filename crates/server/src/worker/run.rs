@@ -661,6 +661,9 @@ impl Worker {
                 },
             ));
         }
+        if let Some(observer) = &self.env.observer {
+            observer.served();
+        }
         self.posted = posted;
     }
 
