@@ -164,6 +164,8 @@ impl Coordinator {
             Request::StartChild(kind) => self.start_child(kind),
             Request::SetAppendOnly(on, reply_to) => {
                 self.set_append_only(on);
+                // At once: who waits for the rewrite to end must not be shown that none runs yet.
+                self.start_due_children(&self.config());
                 if let Some(reply_to) = reply_to {
                     reply_to.send(self.server, b"+OK\r\n");
                 }
