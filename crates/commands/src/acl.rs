@@ -75,8 +75,10 @@ impl Command {
         if !self.flags.contains(Flags::FAST) {
             found |= Categories::SLOW;
         }
-        // A container does nothing itself.
-        if !matches!(self.run, Run::Container) {
+        // A container does nothing itself. A generic command that is about the connection (WAIT) is
+        // not about keys.
+        let is_stated = self.categories.contains(Categories::CONNECTION);
+        if !matches!(self.run, Run::Container) && !is_stated {
             found |= of_group(self.group);
         }
         found

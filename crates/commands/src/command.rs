@@ -107,6 +107,8 @@ pub enum HostCommand {
     Select,
     Shutdown,
     Unwatch,
+    Wait,
+    Waitaof,
     Watch,
 }
 

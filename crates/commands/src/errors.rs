@@ -77,6 +77,12 @@ pub const NOT_INTEGER: CommandError =
     CommandError::new("ERR value is not an integer or out of range");
 pub const NOT_FLOAT: CommandError = CommandError::new("ERR value is not a valid float");
 pub const NO_SUCH_KEY: CommandError = CommandError::new("ERR no such key");
+pub const NOT_0_OR_1: CommandError =
+    CommandError::new("ERR value is out of range, value must between 0 and 1");
+pub const TIMEOUT_NOT_INTEGER: CommandError =
+    CommandError::new("ERR timeout is not an integer or out of range");
+pub const TIMEOUT_NEGATIVE: CommandError = CommandError::new("ERR timeout is negative");
+pub const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::new("ERR timeout is out of range");
 pub const OUT_OF_RANGE: CommandError = CommandError::new("ERR value is out of range");
 pub const NOT_POSITIVE: CommandError =
     CommandError::new("ERR value is out of range, must be positive");

@@ -74,6 +74,8 @@ pub struct SegmentFile {
     block: Vec<u8>,
     /// Blocks whose write failed, to be written before anything else.
     unwritten: Vec<u8>,
+    /// The block holds a part of a transaction over several shards.
+    linked: bool,
     /// Shards with which this one's last blocks are a unit, some of which could not be written.
     owed: Vec<ShardIndex>,
 }
@@ -81,7 +83,13 @@ pub struct SegmentFile {
 impl SegmentFile {
     /// Takes what the log holds, to be written next. Returns its end.
     pub fn swap(&mut self, log: &mut Log) -> Lsn {
+        self.linked |= !log.linked().is_empty();
         log.swap(&mut self.block)
+    }
+
+    /// Whether what is to be written shares a transaction with other shards.
+    fn is_linked(&self) -> bool {
+        self.linked || !self.owed.is_empty()
     }
 }
 
@@ -102,6 +110,10 @@ pub struct Aof {
     /// A segment could not be made durable, and has not been since.
     unsynced: AtomicBool,
     failure: Mutex<String>,
+    /// The manifest on disk names the segments: what is durable in them is found again.
+    in_force: AtomicBool,
+    /// Connections that wait by WAIT or WAITAOF.
+    pub sync_waiters: AtomicUsize,
 }
 
 impl Aof {
@@ -126,6 +138,8 @@ impl Aof {
             failed: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
             failure: Mutex::default(),
+            in_force: AtomicBool::new(false),
+            sync_waiters: AtomicUsize::new(0),
         }
     }
 
@@ -144,6 +158,21 @@ impl Aof {
 
     pub fn set_on(&self, on: bool) {
         self.on.store(on, Relaxed);
+    }
+
+    /// Whether a start would load what is written. Not while the AOF was just switched on and its
+    /// first base is being written.
+    pub fn is_in_force(&self) -> bool {
+        self.is_on() && self.in_force.load(Acquire)
+    }
+
+    pub fn set_in_force(&self, in_force: bool) {
+        self.in_force.store(in_force, Release);
+    }
+
+    /// Whether somebody is to be told that a log has become durable.
+    pub fn is_awaited(&self) -> bool {
+        self.fsyncs_always() || self.sync_waiters.load(Relaxed) > 0
     }
 
     pub fn configure(&self, config: &config::Config) {
@@ -336,33 +365,41 @@ impl Aof {
     }
 
     /// Writes blocks that were swapped out of the logs at one instant; each comes with its end.
-    /// They count as written when all are.
+    /// Those that share transactions count as written when all of them are.
     pub fn write_blocks(
         &self,
         blocks: &mut [(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)],
         stamp: Stamp,
     ) {
-        let mut whole = true;
-        for (shard, file, _) in blocks.iter_mut() {
-            whole &= self.write_block(*shard, file, stamp);
-        }
-        let unit: Vec<ShardIndex> = blocks.iter().map(|(shard, ..)| *shard).collect();
-        if !whole {
-            if unit.len() > 1 {
-                for (_, file, _) in blocks {
-                    file.owed.clone_from(&unit);
-                }
+        let (mut all, mut whole) = (true, true);
+        for (shard, file, end) in blocks.iter_mut() {
+            let is_written = self.write_block(*shard, file, stamp);
+            all &= is_written;
+            if file.is_linked() {
+                whole &= is_written;
+            } else if is_written {
+                self.note_written(*shard, *end);
             }
-            return;
         }
-        if unit.len() > 1 {
-            self.note_unit(blocks);
+        let linked = || blocks.iter().filter(|(_, file, _)| file.is_linked());
+        let unit: Arc<[(ShardIndex, Lsn)]> =
+            linked().map(|(shard, _, end)| (*shard, *end)).collect();
+        if whole && unit.len() > 1 {
+            self.note_unit(&unit);
         }
-        for (shard, file, end) in blocks {
+        for (shard, file, end) in blocks.iter_mut() {
+            if !file.is_linked() {
+                continue;
+            }
+            file.linked = false;
             file.owed.clear();
-            self.note_written(*shard, *end);
+            if whole {
+                self.note_written(*shard, *end);
+            } else {
+                file.owed.extend(unit.iter().map(|(shard, _)| *shard));
+            }
         }
-        if self.failed.swap(false, Relaxed) {
+        if all && self.failed.swap(false, Relaxed) {
             log!(
                 Warning,
                 "AOF write error looks solved, commands that write are accepted again."
@@ -372,17 +409,13 @@ impl Aof {
 
     /// Remembers that these blocks are durable only together. Unless `appendfsync always` asks all the
     /// time how far that is, all such blocks of a shard are remembered as one.
-    fn note_unit(&self, blocks: &[(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)]) {
-        let ends: Arc<[(ShardIndex, Lsn)]> = blocks
-            .iter()
-            .map(|(shard, _, end)| (*shard, *end))
-            .collect();
+    fn note_unit(&self, ends: &Arc<[(ShardIndex, Lsn)]>) {
         let always = self.fsyncs_always();
-        for (shard, ..) in blocks {
+        for (shard, _) in ends.iter() {
             let segment = &self.segments[usize::from(shard.0)];
             let mut units = segment.units.lock().expect("no holder of this lock panics");
             match units.back_mut() {
-                Some(last) if !always => last.ends = later_ends(&last.ends, &ends),
+                Some(last) if !always => last.ends = later_ends(&last.ends, ends),
                 _ => units.push_back(Unit {
                     begin: self.written(*shard),
                     ends: ends.clone(),
@@ -539,6 +572,7 @@ impl Aof {
     pub fn uninstall(&self, shard: ShardIndex) -> Option<PathBuf> {
         let mut file = self.segment(shard);
         file.unwritten.clear();
+        file.linked = false;
         file.owed.clear();
         let writer = file.writer.take()?;
         self.segments[usize::from(shard.0)].len.store(0, Relaxed);

@@ -66,6 +66,7 @@ pub mod flag {
     pub const WATCH_BROKEN: u32 = 1 << 2;
     pub const NO_EVICT: u32 = 1 << 3;
     pub const NO_TOUCH: u32 = 1 << 4;
+    pub const BLOCKED: u32 = 1 << 5;
 }
 
 impl ClientRecord {

@@ -434,7 +434,7 @@ fn sync_backend(config: &Config) -> Result<SyncBackend, String> {
 
 fn sync_service(server: &'static Server, backend: SyncBackend) -> Result<SyncService, String> {
     let on_durable = Box::new(|_| {
-        if server.aof.fsyncs_always() {
+        if server.aof.is_awaited() {
             server
                 .workers
                 .iter()

@@ -410,6 +410,32 @@ pub const COMMANDS: &[Command] = &[
         ..TRANSACTIONS
     },
     Command {
+        name: "wait",
+        summary: "Waits until replicas have the writes of this connection.",
+        since: "3.0.0",
+        group: Group::Generic,
+        arity: 3,
+        flags: Flags::BLOCKING,
+        categories: Categories::CONNECTION,
+        syntax: "numreplicas timeout",
+        run: Run::Host(HostCommand::Wait),
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "waitaof",
+        summary: "Waits until the writes of this connection are durable here or in replicas.",
+        since: "7.2.0",
+        group: Group::Generic,
+        arity: 4,
+        flags: Flags::BLOCKING,
+        categories: Categories::CONNECTION,
+        syntax: "numlocal numreplicas timeout",
+        run: Run::Host(HostCommand::Waitaof),
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        ..Command::DEFAULT
+    },
+    Command {
         name: "watch",
         summary: "Watches keys: the next EXEC runs nothing if one of them has changed.",
         since: "2.2.0",

@@ -421,6 +421,7 @@ impl Coordinator {
         }
         if on {
             self.aof_files.stored = false;
+            self.server.aof.set_in_force(false);
             let manifest = Manifest::load(
                 &*self.storage,
                 Path::new("."),
@@ -509,6 +510,8 @@ impl Coordinator {
     }
 
     pub(super) fn publish_size(&self) {
-        self.server.aof.set_older_bytes(self.aof_files.older_bytes);
+        let aof = &self.server.aof;
+        aof.set_older_bytes(self.aof_files.older_bytes);
+        aof.set_in_force(self.aof_files.stored);
     }
 }

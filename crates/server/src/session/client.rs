@@ -307,6 +307,7 @@ fn flag_letters(record: &ClientRecord) -> String {
     let flags = record.flags.load(Relaxed);
     let letters: String = [
         (flags & flag::MULTI != 0, 'x'),
+        (flags & flag::BLOCKED != 0, 'b'),
         (flags & flag::WATCH_BROKEN != 0, 'd'),
         (flags & flag::CLOSE_AFTER_REPLY != 0, 'c'),
         (record.is_unix, 'U'),

@@ -9,6 +9,7 @@ mod digest;
 mod info;
 mod persistence;
 pub mod transaction;
+pub mod wait;
 
 use commands::{Command, CommandResult, HostCommand};
 use keyspace::View;
@@ -82,6 +83,8 @@ impl Worker {
             HostCommand::Select => self.select(c, argv),
             HostCommand::Shutdown => self.shutdown(c, argv),
             HostCommand::Unwatch => self.unwatch(c),
+            HostCommand::Wait => self.wait(c, argv, &situation),
+            HostCommand::Waitaof => self.waitaof(c, argv, &situation),
             HostCommand::Watch => self.watch(c, argv),
         }
     }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
 
-use keyspace::{DbIndex, UnixMillis};
+use keyspace::{DbIndex, Lsn, ShardIndex, UnixMillis};
 use reactor::ConnId;
 use resp::{Parser, Protocol};
 
-use super::posted::Caller;
+use super::posted::{Caller, Logged};
 use super::waits::Waits;
 use crate::clients::{flag, ClientRecord};
 use crate::session::transaction::{Transaction, Watches};
@@ -45,6 +45,8 @@ pub struct Connection {
     /// A posted command or a request to the coordinator is under way: nothing of this
     /// connection runs until its reply is here.
     pub waiting: bool,
+    /// It waits by WAIT or WAITAOF.
+    pub blocked: bool,
     /// That reply is left out, by CLIENT REPLY.
     pub drops_reply: bool,
     /// Receiving straight into `input`, which the event loop has meanwhile.
@@ -55,6 +57,8 @@ pub struct Connection {
     pub is_dirty: bool,
     /// What must be durable before parts of `out` may be sent.
     pub waits: Waits,
+    /// Where this connection's last write ends in each shard's log, as far as it wrote.
+    pub last_writes: Vec<Lsn>,
     /// Already on the worker's list of connections whose replies wait for the disk.
     pub awaits_durable: bool,
     /// Since when the output is above its soft limit.
@@ -84,11 +88,13 @@ impl Connection {
             transaction: None,
             watches: Watches::default(),
             waiting: false,
+            blocked: false,
             drops_reply: false,
             receiving_large: false,
             closing: false,
             is_dirty: false,
             waits: Waits::default(),
+            last_writes: Vec::new(),
             awaits_durable: false,
             above_soft_limit_since: None,
             commands: 0,
@@ -113,6 +119,27 @@ impl Connection {
     /// Bytes of replies that the client has not read.
     pub fn output_bytes(&self) -> usize {
         self.out.len() + self.sending_bytes
+    }
+
+    /// Remembers what the command whose reply begins at `start` has to do with a shard's log.
+    #[inline]
+    pub fn note_logged(&mut self, start: usize, shard: ShardIndex, logged: Logged) {
+        if let Some(end) = logged.wrote {
+            self.wrote(shard, end);
+        }
+        if let Some(lsn) = logged.awaits {
+            self.waits.add(start, shard, lsn);
+        }
+    }
+
+    /// Remembers that this connection's effects in a shard's log end here.
+    #[inline]
+    pub fn wrote(&mut self, shard: ShardIndex, end: Lsn) {
+        let index = usize::from(shard.0);
+        if index >= self.last_writes.len() {
+            self.last_writes.resize(index + 1, Lsn(0));
+        }
+        self.last_writes[index] = end;
     }
 
     /// Publishes what CLIENT LIST shows.
@@ -164,7 +191,8 @@ impl Connection {
         let flags = bit(self.transaction.is_some(), flag::MULTI)
             | bit(self.closing, flag::CLOSE_AFTER_REPLY)
             | bit(self.no_evict, flag::NO_EVICT)
-            | bit(self.no_touch, flag::NO_TOUCH);
+            | bit(self.no_touch, flag::NO_TOUCH)
+            | bit(self.blocked, flag::BLOCKED);
         record.flags.store(flags, Relaxed);
     }
 }

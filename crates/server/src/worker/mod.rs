@@ -25,6 +25,7 @@ use reactor::{ConnId, Listener, Options, Reactor};
 use resp::Span;
 
 use crate::clock;
+use crate::session::wait::Wish;
 use crate::shared::Server;
 use crate::stats::WorkerStats;
 use connection::Connection;
@@ -57,6 +58,8 @@ pub struct Worker {
     dirty: Vec<ConnId>,
     /// Connections whose replies wait for writes to become durable.
     awaiting_durable: Vec<ConnId>,
+    /// Connections that wait by WAIT or WAITAOF.
+    pub(crate) wishes: Vec<(ConnId, Wish)>,
     plan: Vec<Planned>,
     spans: Vec<Span>,
     touched: Touched,
@@ -87,6 +90,7 @@ impl Worker {
             connections: Vec::new(),
             dirty: Vec::new(),
             awaiting_durable: Vec::new(),
+            wishes: Vec::new(),
             plan: Vec::new(),
             spans: Vec::new(),
             touched: Touched::new(server.shards.len()),
@@ -133,6 +137,7 @@ impl Worker {
         self.read_mailbox(reactor);
         self.serve_inbox(ShardIndex(self.index as u16));
         self.refresh_config();
+        self.serve_wishes(reactor);
         self.cron(reactor);
         Ok(())
     }

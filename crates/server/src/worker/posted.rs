@@ -23,11 +23,20 @@ pub struct Posted {
     pub argv: OwnedArgv,
 }
 
+/// What a command that has run has to do with its shard's log.
+#[derive(Clone, Copy, Default)]
+pub struct Logged {
+    /// Where its effects end, if it has any.
+    pub wrote: Option<Lsn>,
+    /// What must be durable before its reply may leave.
+    pub awaits: Option<Lsn>,
+}
+
 /// A posted command's reply.
 pub struct Reply {
     pub conn: ConnId,
     pub bytes: Vec<u8>,
     pub is_error: bool,
-    /// What must be durable before the reply may be sent, under `appendfsync always`.
-    pub durable: Option<(ShardIndex, Lsn)>,
+    /// The shard it ran on, and what it has to do with that shard's log.
+    pub logged: Option<(ShardIndex, Logged)>,
 }

@@ -13,12 +13,12 @@ use commands::{errors, Command, CommandError, CommandResult, Flags, HostCommand,
 use config::CrossShard;
 use keyspace::baton::Guard;
 use keyspace::inbox::Inbox;
-use keyspace::{Key, Lsn, Shard, ShardIndex, View};
+use keyspace::{Key, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv, ParserLimits, Step};
 
 use super::connection::{Connection, ReplyMode};
 use super::environment::Handler;
-use super::posted::{Posted, Reply};
+use super::posted::{Logged, Posted, Reply};
 use super::route::ShardSet;
 use super::shown::Shows;
 use super::Worker;
@@ -247,20 +247,18 @@ impl Worker {
         let bytes = argv.arg(command.single_key().expect("routed by its one key"));
         let (caller, start) = (c.caller(), c.out.len());
         let key = Key { bytes, hash, shard };
-        let (result, durable) =
+        let (result, logged) =
             self.run_handler(handler, command, argv, Some(key), caller, guard, &mut c.out);
         if let Err(error) = result {
             self.stats().of(command).failed.add(1);
             self.count_error(error.text());
             c.reply().error(error.text());
         }
-        if let Some(lsn) = durable {
-            c.waits.add(start, shard, lsn);
-        }
+        c.note_logged(start, shard, logged);
     }
 
-    /// Runs a handler on one shard, makes several effects one transaction, and tells what must be
-    /// durable before the reply may be seen. On an error, nothing is left in `out`.
+    /// Runs a handler on one shard, makes several effects one transaction, and tells where they
+    /// are in the log and what the reply waits for. On an error, nothing is left in `out`.
     #[inline]
     #[allow(clippy::too_many_arguments)]
     fn run_handler(
@@ -272,7 +270,7 @@ impl Worker {
         caller: super::posted::Caller,
         shard: &mut Shard,
         out: &mut Vec<u8>,
-    ) -> (CommandResult, Option<Lsn>) {
+    ) -> (CommandResult, Logged) {
         let (start, mark) = (out.len(), shard.log.mark());
         let mut view = View::one(shard, self.server.slots);
         let result = self
@@ -282,22 +280,28 @@ impl Worker {
             out.truncate(start);
         }
         if !shard.log.is_enabled() {
-            return (result, None);
+            return (result, Logged::default());
         }
         let effects = shard.log.effects_since(mark);
         if effects > 1 && command.is_write() {
             shard.log.wrap(mark, b"");
         }
+        let end = shard.log.end();
+        let mut logged = Logged {
+            wrote: (effects > 0).then_some(end),
+            awaits: None,
+        };
         if !self.server.aof.fsyncs_always() {
-            self.touched.note(shard.index(), shard.log.end());
-            return (result, None);
+            self.touched.note(shard.index(), end);
+            return (result, logged);
         }
         let shows = match key {
             _ if effects > 0 => Shows::All,
             Some(key) => Shows::Key(key.hash),
             None => Shows::Command(command, argv),
         };
-        (result, self.shown(shard, shows))
+        logged.awaits = self.shown(shard, shows);
+        (result, logged)
     }
 
     /// Everything that is not the fast path: checks as Redis makes them, then the command.
@@ -517,7 +521,7 @@ impl Worker {
             return Ok(());
         };
         let (caller, start) = (c.caller(), c.out.len());
-        let (result, durable) = self.run_handler(
+        let (result, logged) = self.run_handler(
             handler,
             command,
             argv,
@@ -527,9 +531,7 @@ impl Worker {
             &mut c.out,
         );
         self.release(Some(held));
-        if let Some(lsn) = durable {
-            c.waits.add(start, shard, lsn);
-        }
+        c.note_logged(start, shard, logged);
         result
     }
 
@@ -637,7 +639,7 @@ impl Worker {
                 observer.serving(worker, conn, None);
             }
             let mut bytes = Vec::new();
-            let (result, lsn) = self.run_handler(
+            let (result, logged) = self.run_handler(
                 handler,
                 command,
                 argv.argv(),
@@ -650,14 +652,13 @@ impl Worker {
             if let Err(error) = result {
                 resp::Reply::new(&mut bytes, caller.protocol).error(error.text());
             }
-            let durable = lsn.map(|lsn| (shard.index(), lsn));
             self.posted_replies.push((
                 worker,
                 Reply {
                     conn,
                     bytes,
                     is_error,
-                    durable,
+                    logged: Some((shard.index(), logged)),
                 },
             ));
         }

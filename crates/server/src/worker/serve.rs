@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::mailbox::Message;
 use super::posted::Reply;
 use super::{Worker, ACCEPTING_WORKER};
-use crate::clients::{ClientRecord, Labels};
+use crate::clients::{flag, ClientRecord, Labels};
 use crate::{clock, log};
 
 /// Buffers that have grown beyond this are given back when they are empty.
@@ -61,7 +61,7 @@ impl Worker {
                             conn,
                             is_error: reply.starts_with(b"-"),
                             bytes: reply,
-                            durable: None,
+                            logged: None,
                         },
                     );
                 }
@@ -178,8 +178,8 @@ impl Worker {
             self.count_error(reply.bytes.strip_prefix(b"-").unwrap_or_default());
         }
         self.with_connection(reply.conn, |worker, c| {
-            if let Some((shard, lsn)) = reply.durable {
-                c.waits.add(c.out.len(), shard, lsn);
+            if let Some((shard, logged)) = reply.logged {
+                c.note_logged(c.out.len(), shard, logged);
             }
             if !std::mem::take(&mut c.drops_reply) {
                 c.out.extend_from_slice(&reply.bytes);
@@ -187,6 +187,40 @@ impl Worker {
             c.waiting = false;
             worker.go_on(reactor, c);
         });
+    }
+
+    /// Replies to those who waited by WAIT or WAITAOF long enough.
+    pub(super) fn serve_wishes(&mut self, reactor: &mut Reactor) {
+        let wishes = std::mem::take(&mut self.wishes);
+        for (conn, wish) in wishes {
+            let (aof, now, is_logged) = (&self.server.aof, self.now, self.config.appendonly);
+            let outcome = match self.connection_mut(conn) {
+                Some(c) => {
+                    let outcome = wish.outcome(aof, is_logged, &c.last_writes, now, c.protocol);
+                    if outcome.is_some() {
+                        c.blocked = false;
+                        c.record.flags.fetch_and(!flag::BLOCKED, Relaxed);
+                    }
+                    outcome
+                }
+                None => Some(Vec::new()),
+            };
+            match outcome {
+                None => self.wishes.push((conn, wish)),
+                Some(bytes) => {
+                    aof.sync_waiters.fetch_sub(1, Relaxed);
+                    self.take_reply(
+                        reactor,
+                        Reply {
+                            conn,
+                            is_error: bytes.starts_with(b"-"),
+                            bytes,
+                            logged: None,
+                        },
+                    );
+                }
+            }
+        }
     }
 
     /// Processes what a connection has received.

@@ -77,6 +77,11 @@ impl Worker {
         marks: &[Mark],
         commands: &[(&'static Command, Argv<'_>)],
     ) {
+        for ((shard, guard), mark) in guards.iter().zip(marks) {
+            if guard.log.effects_since(*mark) > 0 {
+                c.wrote(*shard, guard.log.end());
+            }
+        }
         if !self.server.aof.fsyncs_always() {
             guards
                 .iter_mut()

@@ -26,7 +26,9 @@ fn write(facts: &Facts, out: &mut String) {
             ("client_recent_max_output_buffer", |f| {
                 max(f, |record| &record.output_bytes)
             }),
-            ("blocked_clients", |_| "0".into()),
+            ("blocked_clients", |f| {
+                f.server.aof.sync_waiters.load(Relaxed).to_string()
+            }),
             ("tracking_clients", |_| "0".into()),
             ("pubsub_clients", |_| "0".into()),
             ("watching_clients", |f| {
