@@ -115,6 +115,13 @@ impl Log {
         &self.linked
     }
 
+    /// Puts a whole comment line in front of what is in the buffer. It counts in the positions like everything else, so
+    /// those of effects in the buffer are then behind what was told before, but not behind the buffer's end.
+    pub fn annotate(&mut self, line: &[u8]) {
+        self.buf.splice(..0, line.iter().copied());
+        self.appended += line.len() as u64;
+    }
+
     /// Takes what was appended, leaving `empty` (cleared) to append to, and tells its end.
     pub fn swap(&mut self, empty: &mut Vec<u8>) -> Lsn {
         empty.clear();
@@ -161,5 +168,11 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&bytes), expected);
         assert_eq!(end, Lsn(expected.len() as u64));
         assert!(log.is_empty());
+        log.append(DbIndex(3), &[b"DEL", b"c"]);
+        log.annotate(b"#note\r\n");
+        let before = end;
+        let end = log.swap(&mut bytes);
+        assert_eq!(bytes, b"#note\r\n*2\r\n$3\r\nDEL\r\n$1\r\nc\r\n");
+        assert_eq!(end, Lsn(before.0 + bytes.len() as u64));
     }
 }

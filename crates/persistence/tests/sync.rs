@@ -153,3 +153,97 @@ fn an_old_file_is_durable_before_its_successor() {
     assert_eq!(service.durable(ShardIndex(0)), Lsn(6));
     assert!(!service.step(ShardIndex(0)));
 }
+
+#[test]
+fn a_mark_is_made_durable_though_no_position_tells_of_it() {
+    let disk = SimulatedStorage::new();
+    let (service, _) = service(SyncBackend::Manual, SyncPolicy::EverySecond);
+    let file = disk.open(Path::new("/a"), Open::Append).unwrap();
+    service.register(ShardIndex(0), file, Lsn(7));
+    assert!(!service.step(ShardIndex(0)));
+    service.note_mark(ShardIndex(0));
+    assert!(service.begin(ShardIndex(0), false).is_none(), "no hurry");
+    assert!(service.step(ShardIndex(0)));
+    assert!(!service.step(ShardIndex(0)));
+}
+
+#[test]
+fn what_cannot_be_handed_over_is_tried_again_and_is_no_failed_sync() {
+    use persistence::storage::ring::{Prepared, RingDriver, RingSet, RingSpec, SimulatedRings};
+    let disk = SimulatedStorage::new();
+    let (service, _) = service(SyncBackend::Threads, SyncPolicy::Always);
+    let spec = RingSpec {
+        prefix: "/ring/basalt-x".into(),
+        run_id: "run".into(),
+        boot_id: "boot".into(),
+        dir_id: "dir".into(),
+        manifest: "/m".into(),
+        shard_count: 1,
+        data_len: 64 << 10,
+    };
+    let store = Arc::new(SimulatedRings::new());
+    let set = RingSet::create(store, &spec, RingDriver::Manual, Arc::new(|_, _| {})).unwrap();
+    let path = Path::new("/aof/a");
+    drop(disk.open(path, Open::Create).unwrap());
+    let prepared = Prepared::open(&disk, path, 0, true).unwrap();
+    let file = set.ring(ShardIndex(0)).attach(prepared).unwrap();
+    service.register(ShardIndex(0), file.clone(), Lsn(0));
+    disk.set_space_left(Some(0));
+    assert_eq!(
+        persistence::storage::StorageFile::append(&*file, b"effects").unwrap(),
+        7
+    );
+    let refused = service
+        .wait_durable(ShardIndex(0), Lsn(7), LONG)
+        .unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(28), "told at once");
+    assert_eq!(service.sync_count(ShardIndex(0)), 0);
+    assert!(service.error(ShardIndex(0)).is_none());
+    assert_eq!(service.pending_count(), 1);
+    disk.set_space_left(None);
+    until("the next attempt", || {
+        service.durable(ShardIndex(0)) == Lsn(7)
+    });
+    assert_eq!(disk.contents(path).unwrap(), b"effects");
+    until("the end of it", || service.pending_count() == 0);
+}
+
+#[test]
+fn a_long_datasync_is_counted_once_when_more_is_written() {
+    use persistence::clock::{simulate, SimulatedTime};
+    let at = |millis| {
+        simulate(Some(SimulatedTime {
+            unix_millis: 0,
+            elapsed: Duration::from_millis(millis),
+        }))
+    };
+    at(0);
+    let disk = SimulatedStorage::new();
+    let (service, _) = service(SyncBackend::Manual, SyncPolicy::EverySecond);
+    for shard in [0, 1] {
+        let file = disk.open(Path::new("/a"), Open::Append).unwrap();
+        service.register(ShardIndex(shard), file, Lsn(0));
+    }
+    let write = |lsn| service.note_written(ShardIndex(0), Lsn(lsn));
+    write(1);
+    at(1000);
+    let turn = service.begin(ShardIndex(0), true).unwrap();
+    at(2990);
+    write(2);
+    assert_eq!(service.delayed_count(), 0, "less than two seconds");
+    at(3010);
+    service.note_written(ShardIndex(1), Lsn(1));
+    assert_eq!(service.delayed_count(), 0, "another segment's");
+    (3..6).for_each(write);
+    assert_eq!(service.delayed_count(), 1);
+    service.end(ShardIndex(0), turn);
+    at(9000);
+    write(7);
+    assert_eq!(service.delayed_count(), 1, "none runs");
+    let turn = service.begin(ShardIndex(0), true).unwrap();
+    at(12_000);
+    write(8);
+    service.end(ShardIndex(0), turn);
+    assert_eq!(service.delayed_count(), 2);
+    simulate(None);
+}

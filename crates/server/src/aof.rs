@@ -78,11 +78,21 @@ pub struct SegmentFile {
     linked: bool,
     /// Shards with which this one's last blocks are a unit, some of which could not be written.
     owed: Vec<ShardIndex>,
+    /// The second that the last `#TS` line told.
+    timestamp: i64,
 }
 
 impl SegmentFile {
-    /// Takes what the log holds, to be written next. Returns its end.
-    pub fn swap(&mut self, log: &mut Log) -> Lsn {
+    /// Takes what the log holds, to be written next. Returns its end. `timestamp`: the second, if it is to be told.
+    pub fn swap(&mut self, log: &mut Log, timestamp: Option<i64>) -> Lsn {
+        if let Some(seconds) = timestamp {
+            if seconds != self.timestamp && !log.is_empty() {
+                self.timestamp = seconds;
+                let mut line = Vec::new();
+                annotation::put_timestamp(&mut line, seconds);
+                log.annotate(&line);
+            }
+        }
         self.linked |= !log.linked().is_empty();
         log.swap(&mut self.block)
     }
@@ -90,6 +100,11 @@ impl SegmentFile {
     /// Whether what is to be written shares a transaction with other shards.
     fn is_linked(&self) -> bool {
         self.linked || !self.owed.is_empty()
+    }
+
+    /// Whether there is nothing to write.
+    fn is_clean(&self) -> bool {
+        self.block.is_empty() && self.unwritten.is_empty()
     }
 }
 
@@ -99,9 +114,8 @@ pub struct Aof {
     timestamps: AtomicBool,
     segments: Box<[Segment]>,
     sync: OnceLock<SyncService>,
-    /// Advanced about once a second; see `docs/design/aof.md`.
+    /// Advanced about ten times a second; see `docs/design/aof.md`.
     pub epoch: AtomicU64,
-    last_timestamp_seconds: AtomicU64,
     next_transaction: AtomicU64,
     /// Bytes of the base and of older generations.
     older_bytes: AtomicU64,
@@ -132,7 +146,6 @@ impl Aof {
             segments: (0..shards).map(|_| segment()).collect(),
             sync: OnceLock::new(),
             epoch: AtomicU64::new(1),
-            last_timestamp_seconds: AtomicU64::new(0),
             next_transaction: AtomicU64::new(1),
             older_bytes: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -272,6 +285,14 @@ impl Aof {
         }
     }
 
+    /// The second to tell in the segments, under `aof-timestamp-enabled`.
+    #[inline]
+    pub fn timestamp(&self) -> Option<i64> {
+        self.timestamps
+            .load(Relaxed)
+            .then(|| clock::unix_millis().0 / 1000)
+    }
+
     /// Makes a shard's log *written* up to `lsn` at least.
     #[inline]
     pub fn write(&self, server: &Server, shard: ShardIndex, lsn: Lsn) {
@@ -303,14 +324,17 @@ impl Aof {
         shard: ShardIndex,
         mut file: MutexGuard<'_, SegmentFile>,
     ) {
+        let timestamp = self.timestamp();
         let swapped = server.with_shard(shard, |shard| {
             if file.owed.is_empty() && shard.log.linked().is_empty() {
-                return Ok(file.swap(&mut shard.log));
+                return Ok(file.swap(&mut shard.log, timestamp));
             }
             Err([shard.log.linked(), &file.owed].concat())
         });
         match swapped {
-            Ok(end) => self.write_blocks(&mut [(shard, file, end)], self.stamp()),
+            Ok(end) => {
+                self.write_blocks(&mut [(shard, file, end)], self.stamp());
+            }
             Err(mut unit) => {
                 drop(file);
                 unit.push(shard);
@@ -341,8 +365,9 @@ impl Aof {
                 .all(|shard| shards.binary_search(shard).is_ok());
             let ends: Vec<Lsn> = if complete {
                 let pairs = guards.iter_mut().zip(&mut files);
+                let timestamp = self.timestamp();
                 pairs
-                    .map(|(guard, file)| file.swap(&mut guard.log))
+                    .map(|(guard, file)| file.swap(&mut guard.log, timestamp))
                     .collect()
             } else {
                 Vec::new()
@@ -357,7 +382,8 @@ impl Aof {
                 let mut blocks: Vec<_> = blocks
                     .map(|((shard, file), end)| (shard, file, end))
                     .collect();
-                return self.write_blocks(&mut blocks, self.stamp());
+                self.write_blocks(&mut blocks, self.stamp());
+                return;
             }
             drop(files);
             shards.extend(linked);
@@ -365,15 +391,18 @@ impl Aof {
     }
 
     /// Writes blocks that were swapped out of the logs at one instant; each comes with its end.
-    /// Those that share transactions count as written when all of them are.
+    /// Those that share transactions count as written when all of them are. False if one could not be written.
     pub fn write_blocks(
         &self,
         blocks: &mut [(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)],
         stamp: Stamp,
-    ) {
-        let (mut all, mut whole) = (true, true);
+    ) -> bool {
+        let (mut wrote, mut all, mut whole) = (false, true, true);
         for (shard, file, end) in blocks.iter_mut() {
-            let is_written = self.write_block(*shard, file, stamp);
+            let is_written = file.is_clean() || {
+                wrote = true;
+                self.write_block(*shard, file, stamp)
+            };
             all &= is_written;
             if file.is_linked() {
                 whole &= is_written;
@@ -399,12 +428,23 @@ impl Aof {
                 file.owed.extend(unit.iter().map(|(shard, _)| *shard));
             }
         }
-        if all && self.failed.swap(false, Relaxed) {
+        if wrote && all && self.failed.swap(false, Relaxed) {
             log!(
                 Warning,
                 "AOF write error looks solved, commands that write are accepted again."
             );
         }
+        all
+    }
+
+    /// Begins an epoch in a segment that has everything of the one before, so that this one is known to be whole.
+    pub fn mark_epoch(&self, shard: ShardIndex, file: &mut SegmentFile, stamp: Stamp) -> bool {
+        file.block.clear();
+        let marked = self.write_block(shard, file, stamp);
+        if let Some(sync) = self.sync().filter(|_| marked) {
+            sync.note_mark(shard);
+        }
+        marked
     }
 
     /// Remembers that these blocks are durable only together. Unless `appendfsync always` asks all the
@@ -435,9 +475,6 @@ impl Aof {
             // Switched off: effects appended before that are not wanted any more.
             return true;
         };
-        if self.timestamps.load(Relaxed) && !file.block.is_empty() {
-            self.put_timestamp(&mut file.block);
-        }
         match writer.append(&mut file.block, stamp) {
             Ok(_) => {
                 self.segments[usize::from(shard.0)]
@@ -477,15 +514,6 @@ impl Aof {
                 "Error writing to the AOF file {}: {error}",
                 path.display()
             );
-        }
-    }
-
-    fn put_timestamp(&self, block: &mut Vec<u8>) {
-        let seconds = (clock::unix_millis().0 / 1000) as u64;
-        if self.last_timestamp_seconds.swap(seconds, Relaxed) != seconds {
-            let mut line = Vec::new();
-            annotation::put_timestamp(&mut line, seconds as i64);
-            block.splice(0..0, line);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Each segment has a slot of atomics: how far it is written, how far somebody waits for it to be durable, how far it
 //! is. A driver turns wishes into datasyncs: a thread per segment, one glommio executor for all, or nobody but the test
 //! that calls [`SyncService::step`]. Under `Always` a request wakes the driver, and the requests that arrive while a
-//! datasync runs share the next one (group commit). Under `EverySecond` each segment has its own second, staggered.
+//! datasync runs share the next one (group commit). Under `EverySecond` each segment has its own [`PERIOD`], staggered.
 //!
 //! Invariants: the durable position never passes what was written when the datasync began; a failed datasync stops the
 //! segment's durable position until a new file is registered or the error is forgiven, because the kernel may have
@@ -57,8 +57,13 @@ const PARKED: u32 = 0;
 const RUNNING: u32 = 1;
 const SYNCING: u32 = 2;
 
-/// The time between two datasyncs of one segment under `EverySecond`.
-const SECOND: Duration = Duration::from_secs(1);
+/// The time between two datasyncs of one segment under `EverySecond`. What is promised there is that no more than a second is
+/// lost: a tenth may pass until an epoch ends, this until it is durable, and the rest is for the disk and the scheduler.
+pub const PERIOD: Duration = Duration::from_millis(800);
+/// A datasync that runs longer than this while more is written counts as delayed.
+const DELAYED_FROM: Duration = Duration::from_secs(2);
+/// How soon contents that could not be handed to the operating system are tried again.
+const RETRY: Duration = Duration::from_millis(100);
 /// How long a parked driver sleeps when it has nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Old files of one segment whose contents are not durable yet.
@@ -77,11 +82,19 @@ pub(super) struct Slot {
     written: AtomicU64,
     requested: AtomicU64,
     durable: AtomicU64,
+    /// Marks in the file, which no position tells; and how many of them are durable.
+    marks: AtomicU64,
+    marks_durable: AtomicU64,
     errno: AtomicI32,
+    /// Why the file's contents could not be handed to the operating system, in the last attempt.
+    flush_errno: AtomicI32,
     state: AtomicU32,
     /// Milliseconds since the service began, plus one, at which the running datasync began; 0: none runs.
     began_ms: AtomicU64,
     syncs: AtomicU64,
+    /// The `began_ms` of the last datasync that was counted as delayed.
+    delay_counted: AtomicU64,
+    delays: AtomicU64,
     files: Mutex<Files>,
     thread: OnceLock<Thread>,
 }
@@ -126,10 +139,15 @@ impl SyncService {
             written: AtomicU64::new(0),
             requested: AtomicU64::new(0),
             durable: AtomicU64::new(0),
+            marks: AtomicU64::new(0),
+            marks_durable: AtomicU64::new(0),
             errno: AtomicI32::new(0),
+            flush_errno: AtomicI32::new(0),
             state: AtomicU32::new(PARKED),
             began_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            delay_counted: AtomicU64::new(0),
+            delays: AtomicU64::new(0),
             files: Mutex::new(Files {
                 current: None,
                 retired: Vec::with_capacity(RETIRED_MAX),
@@ -188,12 +206,52 @@ impl SyncService {
         files.current = None;
         files.retired.clear();
         slot.durable.fetch_max(slot.written.load(SeqCst), SeqCst);
+        slot.marks_durable.store(slot.marks.load(SeqCst), SeqCst);
     }
 
     /// Tells that the segment's file holds everything up to `lsn`. Wakes nobody: the timer of `EverySecond` picks it up.
     #[inline]
     pub fn note_written(&self, segment: ShardIndex, lsn: Lsn) {
-        self.slot(segment).written.fetch_max(lsn.0, Release);
+        let slot = self.slot(segment);
+        slot.written.fetch_max(lsn.0, Release);
+        let began_ms = slot.began_ms.load(Relaxed);
+        if began_ms != 0 {
+            self.look_at_delay(slot, began_ms);
+        }
+    }
+
+    /// Tells that the segment's file holds something more, at the same position.
+    pub fn note_mark(&self, segment: ShardIndex) {
+        self.slot(segment).marks.fetch_add(1, Release);
+    }
+
+    /// More was written while a datasync runs. Where Redis would make the write wait for it after two seconds, it is only
+    /// counted, once.
+    #[cold]
+    fn look_at_delay(&self, slot: &Slot, began_ms: u64) {
+        let ran = clock::elapsed_since(self.shared.epoch)
+            .saturating_sub(Duration::from_millis(began_ms - 1));
+        if ran > DELAYED_FROM
+            && self.policy() == SyncPolicy::EverySecond
+            && slot.delay_counted.swap(began_ms, Relaxed) != began_ms
+        {
+            slot.delays.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Datasyncs that went on for so long that Redis would have made writes wait.
+    pub fn delayed_count(&self) -> u64 {
+        let slots = self.shared.slots.iter();
+        slots.map(|slot| slot.delays.load(Relaxed)).sum()
+    }
+
+    /// Segments whose datasync runs or was asked for.
+    pub fn pending_count(&self) -> usize {
+        let pending = |slot: &&Slot| {
+            slot.began_ms.load(Relaxed) != 0
+                || slot.requested.load(Relaxed) > slot.durable.load(Relaxed)
+        };
+        self.shared.slots.iter().filter(pending).count()
     }
 
     /// Wishes that everything up to `lsn`, which has been written, become durable soon. Returns at once.
@@ -272,10 +330,17 @@ impl SyncService {
     /// Blocks until `lsn` is durable, an error stops it, or the time is over.
     pub fn wait_durable(&self, segment: ShardIndex, lsn: Lsn, timeout: Duration) -> io::Result<()> {
         let deadline = clock::instant() + timeout;
+        let slot = self.slot(segment);
+        slot.flush_errno.store(0, SeqCst);
         self.request(segment, lsn);
+        self.wake(slot);
         while self.durable(segment) < lsn {
             if let Some(error) = self.error(segment) {
                 return Err(error);
+            }
+            match slot.flush_errno.load(SeqCst) {
+                0 => {}
+                errno => return Err(io::Error::from_raw_os_error(errno)),
             }
             if clock::instant() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -322,8 +387,7 @@ impl SyncService {
 
     /// `Manual`: ends what [`SyncService::begin`] began.
     pub fn end(&self, segment: ShardIndex, turn: Turn) {
-        let result = turn.file.datasync();
-        self.shared.end(segment.0 as usize, turn, result);
+        self.shared.run_turn(segment.0 as usize, turn);
     }
 
     /// The first instant at or after `now` that is the segment's own moment of the second.
@@ -375,6 +439,7 @@ pub struct Turn {
     pub(super) file: Arc<dyn StorageFile>,
     /// What the file held when the turn began: durable once it is over, unless the file is a retired one.
     upto: u64,
+    marks: u64,
     retired: bool,
 }
 
@@ -387,6 +452,7 @@ impl Slot {
         let durable = self.durable.load(SeqCst);
         self.requested.load(SeqCst) > durable
             || (timer && self.written.load(SeqCst) > durable)
+            || (timer && self.marks.load(SeqCst) > self.marks_durable.load(SeqCst))
             || !locked(&self.files).retired.is_empty()
     }
 
@@ -396,13 +462,15 @@ impl Slot {
             return Some(Turn {
                 file: file.clone(),
                 upto: 0,
+                marks: 0,
                 retired: true,
             });
         }
-        let upto = self.written.load(SeqCst);
+        let (upto, marks) = (self.written.load(SeqCst), self.marks.load(SeqCst));
         files.current.clone().map(|file| Turn {
             file,
             upto,
+            marks,
             retired: false,
         })
     }
@@ -416,6 +484,7 @@ impl Slot {
             }
             Ok(()) => {
                 self.durable.fetch_max(turn.upto, SeqCst);
+                self.marks_durable.fetch_max(turn.marks, SeqCst);
             }
             Err(e) => self
                 .errno
@@ -475,15 +544,15 @@ impl Shared {
         }
     }
 
-    /// The first instant at or after `now` that is this segment's own moment of the second.
+    /// The first instant at or after `now` that is this segment's own moment of the period.
     pub(super) fn next_tick(&self, index: usize, now: Instant) -> Instant {
-        let stagger = SECOND * index as u32 / self.slots.len().max(1) as u32;
+        let stagger = PERIOD * index as u32 / self.slots.len().max(1) as u32;
         let first = self.epoch + stagger;
         if now <= first {
             return first;
         }
-        let periods = (now - first).as_millis() / SECOND.as_millis() + 1;
-        first + SECOND * periods as u32
+        let periods = (now - first).as_millis() / PERIOD.as_millis() + 1;
+        first + PERIOD * periods as u32
     }
 
     pub(super) fn begin(&self, index: usize) -> Option<Turn> {
@@ -506,6 +575,28 @@ impl Shared {
         (self.on_durable)(ShardIndex(index as u16));
     }
 
+    /// The file's contents cannot be handed to the operating system, but nothing of them is lost: there is no datasync, and
+    /// the wish stays.
+    pub(super) fn hold_back(&self, index: usize, error: &io::Error) {
+        let slot = &self.slots[index];
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        slot.flush_errno.store(errno, SeqCst);
+        slot.began_ms.store(0, SeqCst);
+    }
+
+    /// True if it called datasync.
+    fn run_turn(&self, index: usize, turn: Turn) -> bool {
+        if let Err(error) = turn.file.flush() {
+            self.hold_back(index, &error);
+            return false;
+        }
+        self.slots[index].flush_errno.store(0, SeqCst);
+        let result = turn.file.datasync();
+        self.settle(index);
+        self.end(index, turn, result);
+        true
+    }
+
     /// A datasync on this thread. During the call itself the slot says so: a fork may happen.
     fn sync_blocking(&self, index: usize) -> bool {
         let Some(turn) = self.begin(index) else {
@@ -513,15 +604,20 @@ impl Shared {
         };
         let slot = &self.slots[index];
         slot.state.store(SYNCING, SeqCst);
-        let result = turn.file.datasync();
+        let synced = self.run_turn(index, turn);
+        self.settle(index);
+        synced
+    }
+
+    /// Behind what a fork may interrupt: rests as long as one is under way.
+    fn settle(&self, index: usize) {
+        let slot = &self.slots[index];
         slot.state.store(RUNNING, SeqCst);
         while self.is_paused() && !self.is_stopping() && slot.thread.get().is_some() {
             slot.state.store(PARKED, SeqCst);
             std::thread::park();
             slot.state.store(RUNNING, SeqCst);
         }
-        self.end(index, turn, result);
-        true
     }
 
     fn run_thread(&self, index: usize) {
@@ -551,9 +647,13 @@ impl Shared {
                     sleep = tick - now;
                 }
             }
+            let is_held_back = slot.flush_errno.load(SeqCst) != 0;
+            if is_held_back {
+                sleep = sleep.min(RETRY);
+            }
             // A wish that arrives after the look above finds PARKED (or unparks in advance): it is not lost.
             slot.state.store(PARKED, SeqCst);
-            if self.is_paused() || !slot.has_wish(false) {
+            if self.is_paused() || is_held_back || !slot.has_wish(false) {
                 std::thread::park_timeout(sleep);
             }
         }

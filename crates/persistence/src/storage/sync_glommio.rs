@@ -142,6 +142,11 @@ fn look(driver: &Rc<Driver>, index: usize, timer: bool) {
 async fn sync_one(driver: Rc<Driver>, index: usize) {
     let shared = &driver.shared;
     while let Some(turn) = shared.begin(index) {
+        if let Err(error) = turn.file.flush() {
+            // The next tick tries again.
+            shared.hold_back(index, &error);
+            break;
+        }
         let result = match turn.file.fd().map(|fd| fd.try_clone_to_owned()) {
             Some(Ok(fd)) => {
                 // SAFETY: the descriptor was duplicated for this BufferedFile, which closes it.

@@ -32,8 +32,8 @@ pub struct AofFiles {
     rewriting: Option<u64>,
     /// Bytes of the base and of older generations.
     older_bytes: u64,
-    /// The sum of all LSNs when the epoch was last advanced.
-    lsn_sum: u64,
+    /// The sum of what the segments had written when the epoch was last advanced; none if a mark is owed.
+    epoch_began: Option<u64>,
 }
 
 impl AofFiles {
@@ -476,37 +476,39 @@ impl Coordinator {
         }
     }
 
-    /// Begins a new epoch at one instant for all shards, if anything was written in this one.
+    /// Begins a new epoch at one instant for all shards, if anything was written in this one, and marks it in
+    /// every segment: only then is this one known to be whole everywhere.
     pub(super) fn advance_epoch(&mut self) {
         let server = self.server;
-        if !server.aof.is_on() {
+        let aof = &server.aof;
+        let written = || server.shard_indexes().map(|shard| aof.written(shard).0);
+        if !aof.is_on() || self.aof_files.epoch_began == Some(written().sum()) {
             return;
         }
         let mut files: Vec<_> = server
             .shard_indexes()
-            .map(|shard| server.aof.segment(shard))
+            .map(|shard| aof.segment(shard))
             .collect();
         let mut guards = self.take_all();
-        let lsn_sum: u64 = guards.iter().map(|guard| guard.log.end().0).sum();
-        if lsn_sum == self.aof_files.lsn_sum {
-            drop(files);
-            self.give_back(guards);
-            return;
-        }
-        self.aof_files.lsn_sum = lsn_sum;
-        let stamp = server.aof.stamp();
-        let ends: Vec<_> = files
-            .iter_mut()
-            .zip(&mut guards)
-            .map(|(file, guard)| file.swap(&mut guard.log))
+        let (stamp, timestamp) = (aof.stamp(), aof.timestamp());
+        let pairs = files.iter_mut().zip(&mut guards);
+        let ends: Vec<_> = pairs
+            .map(|(file, guard)| file.swap(&mut guard.log, timestamp))
             .collect();
-        server.aof.epoch.fetch_add(1, Relaxed);
+        aof.epoch.fetch_add(1, Relaxed);
         self.give_back(guards);
         let blocks = server.shard_indexes().zip(files).zip(ends);
         let mut blocks: Vec<_> = blocks
             .map(|((shard, file), end)| (shard, file, end))
             .collect();
-        server.aof.write_blocks(&mut blocks, stamp);
+        let mut whole = aof.write_blocks(&mut blocks, stamp);
+        if whole {
+            let stamp = aof.stamp();
+            for (shard, file, _) in &mut blocks {
+                whole &= aof.mark_epoch(*shard, file, stamp);
+            }
+        }
+        self.aof_files.epoch_began = whole.then(|| written().sum());
     }
 
     pub(super) fn publish_size(&self) {

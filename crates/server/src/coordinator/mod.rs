@@ -107,10 +107,10 @@ impl Coordinator {
     /// Serves requests and does the chores, for as long as the process lives.
     pub fn run(mut self) {
         loop {
-            let tick = if self.child.is_some() {
-                TICK_WITH_CHILD
-            } else {
-                TICK
+            let until_chores = self.next_chores.saturating_duration_since(clock::instant());
+            let tick = match self.child {
+                Some(_) => TICK_WITH_CHILD.min(until_chores),
+                None => until_chores,
             };
             let request = match self.requests.recv_timeout(tick) {
                 Ok(request) => Some(request),
@@ -213,8 +213,8 @@ impl Coordinator {
         if clock::instant() >= self.next_second {
             self.next_second = clock::instant() + Duration::from_secs(1);
             server.aof.retry(server);
-            self.advance_epoch();
         }
+        self.advance_epoch();
         server.snapshot.refresh(&config, &server.aof);
         self.start_due_children(&config);
     }

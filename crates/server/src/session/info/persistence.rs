@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use persistence::storage::sync::SyncService;
+
 use super::{memory, put, status, truth, Facts, Field, Section};
 use crate::snapshot::ChildKind;
 
@@ -125,9 +127,15 @@ const AOF_FIELDS: &[Field] = &[
     ("aof_buffer_length", |f| {
         memory::aof_buffer_bytes(f).to_string()
     }),
-    ("aof_pending_bio_fsync", |f| running_syncs(f).to_string()),
-    // A write never waits for an fsync here.
-    ("aof_delayed_fsync", |_| "0".into()),
+    ("aof_pending_bio_fsync", |f| {
+        let sync = f.server.aof.sync();
+        sync.map_or(0, SyncService::pending_count).to_string()
+    }),
+    // A write never waits for an fsync here: these are the times it would have in Redis.
+    ("aof_delayed_fsync", |f| {
+        let sync = f.server.aof.sync();
+        sync.map_or(0, SyncService::delayed_count).to_string()
+    }),
 ];
 
 const LOADING_FIELDS: &[Field] = &[
@@ -190,16 +198,4 @@ fn load_bytes(facts: &Facts) -> (u64, u64) {
     facts.server.snapshot.progress().map_or((0, 0), |progress| {
         (progress.bytes(), progress.bytes_total())
     })
-}
-
-/// Segments that are being made durable.
-fn running_syncs(facts: &Facts) -> usize {
-    let Some(sync) = facts.server.aof.sync() else {
-        return 0;
-    };
-    facts
-        .server
-        .shard_indexes()
-        .filter(|shard| sync.running_for(*shard).is_some())
-        .count()
 }
