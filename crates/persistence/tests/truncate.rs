@@ -271,7 +271,7 @@ fn point_before_everything_names_the_earliest() {
         threads: 1,
         direct_io: false,
         aof_base: true,
-        unix_seconds: (NOON / 1000 - 3) as u64 as _,
+        unix_seconds: NOON / 1000 - 3,
         used_memory: 1,
         incremental_sync: false,
         verify: false,

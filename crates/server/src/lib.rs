@@ -12,6 +12,7 @@ pub mod crash;
 mod exit;
 mod load;
 mod logger;
+pub mod recovery;
 mod renames;
 mod safe_point;
 mod session;

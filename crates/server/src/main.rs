@@ -3,8 +3,9 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
+use server::recovery::Restore;
 use server::startup::Invocation;
-use server::{allocator, crash, startup, supervision};
+use server::{allocator, crash, recovery, startup, supervision};
 
 #[global_allocator]
 static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[Vec<u8>]) -> Result<(), String> {
-    let (mut config, config_file) = match startup::invocation(args)? {
+    let (mut config, config_file, restore) = match startup::invocation(args)? {
         Invocation::Print(text) => {
             print!("{text}");
             return Ok(());
@@ -32,8 +33,17 @@ fn run(args: &[Vec<u8>]) -> Result<(), String> {
         Invocation::Serve {
             config,
             config_file,
-        } => (config, config_file),
+            restore,
+        } => (config, config_file, restore),
     };
+    if let Some(Restore {
+        point,
+        dry_run: true,
+    }) = restore
+    {
+        print!("{}", recovery::dry_run(&config, point)?);
+        return Ok(());
+    }
     crash::report_panics();
     let supervised = supervision::begin(config.supervised);
     if config.daemonize && !supervised {
@@ -41,7 +51,7 @@ fn run(args: &[Vec<u8>]) -> Result<(), String> {
             .map_err(|error| format!("Cannot become a daemon: {error}"))?;
     }
     startup::prepare(&mut config)?;
-    for thread in startup::start(*config, config_file)? {
+    for thread in startup::start(*config, config_file, restore)? {
         // A panic has ended the process already.
         let _ = thread.join();
     }

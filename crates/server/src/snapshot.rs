@@ -12,6 +12,7 @@ use persistence::progress::SharedProgress;
 use persistence::rdb::snapshot::{OnKey, SnapshotSource};
 
 use crate::aof::Aof;
+use crate::recovery::LastRecovery;
 
 const MISCONF_RDB: CommandError = CommandError::new(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
@@ -70,6 +71,7 @@ pub struct SnapshotState {
     pub last_load_keys_loaded: AtomicU64,
     pub last_load_keys_expired: AtomicU64,
     pub loading_started_at: AtomicI64,
+    pub last_recovery: Mutex<LastRecovery>,
     /// Of the running child or load.
     progress: OnceLock<SharedProgress>,
     /// Writes are refused because a snapshot failed or the AOF cannot be written.

@@ -19,6 +19,7 @@ use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
 use crate::aof::Aof;
 use crate::child::OsForker;
 use crate::coordinator::{Coordinator, Request};
+use crate::recovery::Restore;
 use crate::renames::Renames;
 use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
 use crate::stats::WorkerStats;
@@ -38,6 +39,8 @@ pub enum Invocation {
     Serve {
         config: Box<Config>,
         config_file: Option<PathBuf>,
+        /// `--restore-to`.
+        restore: Option<Restore>,
     },
     Print(String),
 }
@@ -52,11 +55,15 @@ pub fn version_line() -> String {
 }
 
 const HELP: &str = "\
-Usage: basalt-server [CONFIG | -] [--directive value ...]
+Usage: basalt-server [CONFIG | -] [--directive value ...] [--restore-to POINT [--dry-run]]
        basalt-server --version | --help
 
 CONFIG is a file in the syntax of redis.conf; - reads it from standard input.
 Every directive can be given as an option, in any order; those come after the file's.
+
+--restore-to goes back to a point in the append-only file, then serves: 'YYYY-MM-DD HH:MM:SS[.mmm]' with Z or an
+offset such as +02:00, Unix seconds or milliseconds, or SHARD:LSN. What is cut off is kept beside the file, with a
+report. --dry-run only tells what would go.
 
 Examples:
        basalt-server
@@ -85,6 +92,7 @@ pub fn invocation(args: &[Vec<u8>]) -> Result<Invocation, String> {
     } else {
         (None, args)
     };
+    let (restore, options) = Restore::take_from(options)?;
     let mut config_file = None;
     let mut text = Vec::new();
     match name.as_deref() {
@@ -103,11 +111,12 @@ pub fn invocation(args: &[Vec<u8>]) -> Result<Invocation, String> {
         }
     }
     let source = name.as_deref().map(|name| Source { name, text: &text });
-    let config = Config::from_sources(source, options, &config::FileSystem)
+    let config = Config::from_sources(source, &options, &config::FileSystem)
         .map_err(|error| error.to_string())?;
     Ok(Invocation::Serve {
         config: Box::new(config),
         config_file,
+        restore,
     })
 }
 
@@ -336,7 +345,11 @@ pub fn open_sync(server: &'static Server, backend: SyncBackend) -> Result<(), St
 }
 
 /// Starts everything and returns what `main` waits for: the workers and the coordinator.
-pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHandle<()>>, String> {
+pub fn start(
+    config: Config,
+    config_file: Option<PathBuf>,
+    restore: Option<Restore>,
+) -> Result<Vec<JoinHandle<()>>, String> {
     let blocked = signals::block().map_err(|error| format!("Cannot block signals: {error}"))?;
     let io_backend = reactor::probe(match config.io_backend {
         IoBackend::Auto => BackendChoice::Auto,
@@ -389,10 +402,12 @@ pub fn start(config: Config, config_file: Option<PathBuf>) -> Result<Vec<JoinHan
         Arc::new(OsStorage),
         Box::new(OsForker),
     );
+    if let Some(restore) = restore {
+        coordinator.restore_to(restore.point);
+    }
     threads.push(spawn("coordinator", move || {
-        if let Err(error) = coordinator.start() {
-            log!(Warning, "Fatal error loading the DB: {error}");
-            log!(Warning, "Nothing was changed on disk. Repair the file, restore it from a backup, or move it away to start without it.");
+        if let Err(failure) = coordinator.start() {
+            coordinator.log_load_failure(&failure);
             exit::exit(1);
         }
         coordinator.run();

@@ -150,7 +150,7 @@ fn describe_damage(file: &OpenFile, scan: &SegmentScan) -> Result<String, AofErr
         }
         None => file.len,
     };
-    let read = contents(&file.file, flaw.offset, until, None);
+    let read = contents(&file.file, flaw.offset, until, scan.db);
     let touched = read.map_err(AofError::io(&file.path, "read"))?;
     if touched.keys > 0 {
         text += &format!("; keys there: {}", touched.keys_in_line(ERROR_KEYS_MAX));
@@ -298,7 +298,7 @@ pub(super) fn cut_of(
         return Ok(None);
     };
     let io = |error| AofError::io(&file.path, "read")(error);
-    let discarded: Contents = contents(&file.file, end.len, file.len, None).map_err(io)?;
+    let discarded: Contents = contents(&file.file, end.len, file.len, scan.db).map_err(io)?;
     let (seal, own) = match unsealed {
         Some(own) => {
             let kept_len = end.len;

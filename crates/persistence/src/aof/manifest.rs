@@ -299,6 +299,22 @@ impl Manifest {
             .map_err(AofError::io(&dir.join(&name), "store"))
     }
 
+    /// Reads the file as it is.
+    pub fn read(storage: &dyn Storage, path: &Path) -> Result<Manifest, AofError> {
+        let text =
+            read_small(storage, path, MANIFEST_BYTES_MAX).map_err(AofError::io(path, "read"))?;
+        Manifest::parse(&text).map_err(|(line, reason)| AofError::Manifest {
+            path: path.to_owned(),
+            line,
+            reason,
+        })
+    }
+
+    /// Its name in the directory.
+    pub fn file_name(prefix: &OsStr) -> OsString {
+        with_suffix(prefix, ".manifest")
+    }
+
     /// Reads `<parent>/<dirname>/<prefix>.manifest`; where there is none, takes over `<parent>/<prefix>`, the single
     /// append-only file of servers before Redis 7. Cuts that an earlier process had begun are carried out first.
     pub fn load(
@@ -345,13 +361,7 @@ impl Manifest {
             move_old(storage, parent, &dir, prefix)?;
             return Ok(Found::Upgraded(manifest));
         }
-        let text =
-            read_small(storage, &path, MANIFEST_BYTES_MAX).map_err(AofError::io(&path, "read"))?;
-        let manifest = Manifest::parse(&text).map_err(|(line, reason)| AofError::Manifest {
-            path: path.clone(),
-            line,
-            reason,
-        })?;
+        let manifest = Manifest::read(storage, &path)?;
         // A crash between the two steps of an upgrade leaves the manifest without the file.
         let upgrading =
             manifest.files.len() == 1 && manifest.base().is_some_and(|base| base.name == prefix);

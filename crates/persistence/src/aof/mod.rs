@@ -91,6 +91,20 @@ impl AofError {
     }
 }
 
+impl From<crate::rdb::load::RdbLoadError> for AofError {
+    fn from(error: crate::rdb::load::RdbLoadError) -> AofError {
+        use crate::rdb::load::RdbLoadError;
+        match error {
+            RdbLoadError::Io { path, error } => AofError::Io {
+                path,
+                doing: "read",
+                error,
+            },
+            RdbLoadError::Rdb { path, error } => AofError::Rdb { path, error },
+        }
+    }
+}
+
 impl std::fmt::Display for AofError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let at =

@@ -13,7 +13,7 @@ use super::scan::{scan_segment, scan_with_limit, Limit, SegmentScan};
 use super::segment::{SegmentEnd, SegmentWriter};
 use super::{AofError, Stamp};
 use crate::progress::Progress;
-use crate::rdb::load::{load_rdb, LoadOptions, LoadSink, LoadStats, RdbLoadError};
+use crate::rdb::load::{load_rdb, LoadOptions, LoadSink, LoadStats};
 use crate::storage::sync::SyncPolicy;
 use crate::storage::{read_full_at, Open, Storage};
 use std::path::{Path, PathBuf};
@@ -224,14 +224,7 @@ fn load_base(
             skip_expired: false,
             ..options.rdb.clone()
         };
-        let stats = load_rdb(storage, &base.path, &rdb, sink, progress).map_err(|e| match e {
-            RdbLoadError::Io { path, error } => AofError::Io {
-                path,
-                doing: "read",
-                error,
-            },
-            RdbLoadError::Rdb { path, error } => AofError::Rdb { path, error },
-        })?;
+        let stats = load_rdb(storage, &base.path, &rdb, sink, progress)?;
         from = stats.bytes;
         loaded.base = Some(stats);
     } else {

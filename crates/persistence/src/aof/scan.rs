@@ -11,7 +11,7 @@ use super::segment::SegmentEnd;
 use super::{AofError, SegmentId, Stamp};
 use crate::storage::sync::SyncPolicy;
 use crate::storage::{read_full_at, FileReader, StorageFile};
-use keyspace::{Lsn, ShardIndex};
+use keyspace::{DbIndex, Lsn, ShardIndex};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -119,6 +119,8 @@ pub struct SegmentScan {
     pub promised_len: u64,
     pub transactions: Vec<TransactionMark>,
     pub commands: u64,
+    /// What was selected last.
+    pub db: Option<DbIndex>,
     pub flaw: Option<Flaw>,
     /// Where the commands begin that a stock server appended to this segment: of any shard's keys.
     pub foreign_from: Option<u64>,
@@ -193,6 +195,7 @@ pub fn scan_with_limit(
         promised_len: 0,
         transactions: Vec::new(),
         commands: 0,
+        db: None,
         flaw: None,
         foreign_from: None,
         times: None,
@@ -282,6 +285,9 @@ impl Scan {
                     end,
                 });
             }
+        } else if name.eq_ignore_ascii_case(b"SELECT") && reader.argument_count() == 2 {
+            let db = datatypes::number::parse_u64(reader.argument(1));
+            self.out.db = db.and_then(|db| u32::try_from(db).ok()).map(DbIndex);
         } else {
             self.out.commands += 1;
         }

@@ -18,9 +18,9 @@ use super::recover::{identified, rescan_cut, scan_all};
 use super::scan::{scan_with_limit, Limit, SegmentScan};
 use super::segment::SegmentEnd;
 use super::{AofError, Stamp};
-use crate::rdb::scan::Scanner;
+use crate::rdb::check::{check_rdb, written_at};
 use crate::storage::sync::SyncPolicy;
-use crate::storage::{read_full_at, FileReader, Open, Storage};
+use crate::storage::{read_full_at, Open, Storage};
 use keyspace::{Lsn, ShardIndex};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -268,7 +268,12 @@ impl Planner<'_> {
         let n = read.map_err(AofError::io(&base.path, "read"))?;
         let is_rdb = magic[..n].starts_with(b"REDIS") || magic[..n].starts_with(b"VALKEY");
         let (from, base_ms) = match is_rdb {
-            true => check_rdb(&base)?,
+            true => {
+                let stats = check_rdb(self.storage, &base.path, self.options.threads)?;
+                // The last millisecond of the second.
+                let last = |seconds: i64| seconds.saturating_mul(1000).saturating_add(999);
+                (stats.bytes, written_at(&stats).map(last))
+            }
             false => (0, None),
         };
         let limit = self.time_limit();
@@ -436,21 +441,4 @@ fn drop_files(files: &[OpenFile], plan: &mut Plan) -> Result<(), AofError> {
         plan.manifest.files.retain(|entry| entry.name != name);
     }
     Ok(())
-}
-
-/// Goes over an RDB without building anything: where it ends, and the last millisecond of the second in which it was
-/// written.
-fn check_rdb(base: &OpenFile) -> Result<(u64, Option<i64>), AofError> {
-    let error = |error| AofError::Rdb {
-        path: base.path.clone(),
-        error,
-    };
-    let source = FileReader::new(base.file.clone(), 0, base.len);
-    let mut scanner = Scanner::new(source, Some(base.len)).map_err(error)?;
-    while scanner.next_piece().map_err(error)?.is_some() {}
-    scanner.check_checksum().map_err(error)?;
-    let written = scanner.aux.iter().find(|(key, _)| key == b"ctime");
-    let seconds = written.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
-    let last_ms = |seconds: i64| seconds.saturating_mul(1000).saturating_add(999);
-    Ok((scanner.offset(), seconds.map(last_ms)))
 }

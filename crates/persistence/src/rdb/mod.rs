@@ -6,6 +6,7 @@
 //! large to be held is built item by item ([`items`], [`window`]).
 //! [`dump`] wraps single values. The byte layout is in `docs/design/rdb.md`.
 
+pub mod check;
 pub mod cursor;
 pub mod decode;
 pub mod dump;

@@ -6,6 +6,7 @@
 
 mod aof_files;
 mod children;
+mod recovery;
 mod shutdown;
 mod start;
 mod whole_databases;
@@ -20,6 +21,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use keyspace::baton::Guard;
 use keyspace::{Garbage, Shard};
 use nix::sys::signal::Signal;
+use persistence::aof::point::Point;
 use persistence::storage::Storage;
 
 use crate::child::Forker;
@@ -71,6 +73,8 @@ pub struct Coordinator {
     storage: Arc<dyn Storage>,
     forker: Box<dyn Forker>,
     aof_files: AofFiles,
+    /// `--restore-to`, until it is done.
+    restore: Option<Point>,
     child: Option<RunningChild>,
     /// Unix socket and pid file, to be removed at the end.
     files_to_remove: Vec<PathBuf>,
@@ -95,6 +99,7 @@ impl Coordinator {
             storage,
             forker,
             aof_files: AofFiles::default(),
+            restore: None,
             child: None,
             files_to_remove,
             next_chores: now,

@@ -7,26 +7,49 @@ use std::time::Instant;
 
 use persistence::aof::manifest::{Found, Manifest};
 use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded, RecoveredSegment};
-use persistence::rdb::load::{load_rdb, LoadStats};
+use persistence::aof::AofError;
+use persistence::rdb::load::{load_rdb, LoadStats, RdbLoadError};
 use persistence::storage::copy;
 
 use super::aof_files::AofFiles;
 use super::Coordinator;
 use crate::load::{options, IntoShards, ReplyTo};
+use crate::recovery::os_crashed;
 use crate::{clock, log, supervision};
 
 /// Why the dataset could not be loaded; the server does not start without it.
-pub struct LoadFailure(String);
+pub enum LoadFailure {
+    Aof(AofError),
+    Dump(RdbLoadError),
+    /// Not the files' fault.
+    Other(String),
+}
 
 impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            LoadFailure::Aof(error) => error.fmt(f),
+            LoadFailure::Dump(error) => error.fmt(f),
+            LoadFailure::Other(reason) => f.write_str(reason),
+        }
     }
 }
 
-impl<E: std::error::Error> From<E> for LoadFailure {
-    fn from(error: E) -> LoadFailure {
-        LoadFailure(error.to_string())
+impl From<AofError> for LoadFailure {
+    fn from(error: AofError) -> LoadFailure {
+        LoadFailure::Aof(error)
+    }
+}
+
+impl From<RdbLoadError> for LoadFailure {
+    fn from(error: RdbLoadError) -> LoadFailure {
+        LoadFailure::Dump(error)
+    }
+}
+
+impl From<std::io::Error> for LoadFailure {
+    fn from(error: std::io::Error) -> LoadFailure {
+        LoadFailure::Other(error.to_string())
     }
 }
 
@@ -43,6 +66,11 @@ impl Coordinator {
     pub fn start(&mut self) -> Result<(), LoadFailure> {
         let server = self.server;
         let config = self.config();
+        if self.restore.is_some() && !config.appendonly {
+            return Err(LoadFailure::Other(
+                "--restore-to needs appendonly yes".into(),
+            ));
+        }
         let began = clock::instant();
         server
             .snapshot
@@ -90,6 +118,11 @@ impl Coordinator {
                 );
                 manifest
             }
+            Found::Nothing if self.restore.is_some() => {
+                return Err(LoadFailure::Other(
+                    "--restore-to: there is no append-only file".into(),
+                ));
+            }
             Found::Nothing => {
                 let dump = PathBuf::from(&config.dbfilename);
                 if self.load_dump(&dump, began)?.is_some() {
@@ -97,6 +130,10 @@ impl Coordinator {
                 }
                 return Ok(Vec::new());
             }
+        };
+        let manifest = match self.restore.take() {
+            Some(point) => self.restore(manifest, point)?,
+            None => manifest,
         };
         let loaded = self.load_manifest(&manifest)?;
         let keys = loaded.base.as_ref().map_or(0, |base| base.keys);
@@ -118,10 +155,7 @@ impl Coordinator {
             rdb: options(server),
             load_truncated: config.aof_load_truncated,
             corrupt_tail_bytes_max: config.aof_load_corrupt_tail_max_size,
-            os_crashed: manifest
-                .run
-                .as_ref()
-                .is_some_and(|run| run.boot_id != server.identity.boot_id),
+            os_crashed: os_crashed(manifest, &server.identity.boot_id),
         };
         let loaded = load_aof(
             &*self.storage,
@@ -134,16 +168,7 @@ impl Coordinator {
             },
             progress,
         )?;
-        for cut in &loaded.cuts {
-            log!(
-                Warning,
-                "{}: {} bytes behind offset {} do not count and are cut off: {}",
-                cut.path.display(),
-                cut.bytes_dropped,
-                cut.offset,
-                cut.reason
-            );
-        }
+        self.note_recovery(&loaded.recovery, &loaded.cuts);
         if let Some(base) = &loaded.base {
             self.note_loaded(base);
         }

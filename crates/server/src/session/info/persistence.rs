@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use persistence::storage::sync::SyncService;
 
 use super::{memory, put, status, truth, Facts, Field, Section};
+use crate::recovery::LastRecovery;
 use crate::snapshot::ChildKind;
+use persistence::aof::cut::Cause;
 
 pub const SECTION: Section = Section {
     name: "persistence",
@@ -19,6 +21,7 @@ fn write(facts: &Facts, out: &mut String) {
     put(facts, out, FIELDS);
     if facts.server.aof.is_on() {
         put(facts, out, AOF_FIELDS);
+        put(facts, out, RECOVERY_FIELDS);
     }
     if facts.server.is_loading() {
         put(facts, out, LOADING_FIELDS);
@@ -138,6 +141,32 @@ const AOF_FIELDS: &[Field] = &[
     }),
 ];
 
+/// What the last start cut off.
+const RECOVERY_FIELDS: &[Field] = &[
+    ("aof_last_recovery_time", |f| {
+        recovery(f, |last| last.unix_ms / 1000).to_string()
+    }),
+    ("aof_last_recovery_cause", |f| {
+        recovery(f, |last| last.cause.map_or("none", Cause::name)).into()
+    }),
+    ("aof_last_recovery_cut_bytes", |f| {
+        recovery(f, |last| last.cut_bytes).to_string()
+    }),
+    ("aof_last_recovery_cut_commands", |f| {
+        recovery(f, |last| last.cut_commands).to_string()
+    }),
+    ("aof_last_recovery_cut_keys", |f| {
+        recovery(f, |last| last.cut_keys).to_string()
+    }),
+    // By shard that was cut: where its log ends now.
+    ("aof_last_recovery_lsn", |f| {
+        recovery(f, LastRecovery::lsns_in_line)
+    }),
+    ("aof_last_recovery_report", |f| {
+        recovery(f, |last| last.report.clone())
+    }),
+];
+
 const LOADING_FIELDS: &[Field] = &[
     ("loading_start_time", |f| {
         (f.server.snapshot.loading_started_at.load(Relaxed) / 1000).to_string()
@@ -160,6 +189,11 @@ const LOADING_FIELDS: &[Field] = &[
         ((seconds * left / loaded as f64) as u64).to_string()
     }),
 ];
+
+fn recovery<T>(facts: &Facts, of: impl FnOnce(&LastRecovery) -> T) -> T {
+    let last = &facts.server.snapshot.last_recovery;
+    of(&last.lock().expect("no holder of this lock panics"))
+}
 
 fn child(facts: &Facts) -> Option<ChildKind> {
     facts.server.snapshot.child()
