@@ -90,7 +90,13 @@ impl Manifest {
             }
             if line.first() == Some(&b'#') {
                 manifest.run = parse_run(line).or(manifest.run);
-                count = parse_count(line).or(count);
+                if let Some(digits) = line.strip_prefix(COUNT_PREFIX) {
+                    // A line whose end is damaged swallows the next.
+                    count = match parse_count(digits) {
+                        Some(count) => Some(count),
+                        None => return fail("not a number of files"),
+                    };
+                }
                 continue;
             }
             let file = match parse_line(line) {
@@ -400,9 +406,10 @@ fn with_suffix(prefix: &OsStr, suffix: &str) -> OsString {
 }
 
 /// How many files there should be: a manifest that lost its last lines would else be one of less data.
-fn parse_count(line: &[u8]) -> Option<usize> {
-    let count = line.strip_prefix(b"#basalt files ")?;
-    std::str::from_utf8(count).ok()?.trim_end().parse().ok()
+const COUNT_PREFIX: &[u8] = b"#basalt files ";
+
+fn parse_count(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.trim_end().parse().ok()
 }
 
 fn parse_run(line: &[u8]) -> Option<RunMark> {
@@ -670,6 +677,10 @@ mod tests {
         check("", 0);
         check("# only a comment\n", 0);
         check("file a seq 1 type b", 1);
+        check(
+            "#basalt files 2Jfile a seq 1 type b\nfile b seq 1 type i\n",
+            1,
+        );
         check("\n", 1);
         check("file a seq 1 type b\nfile b seq 2 type b\n", 2);
         check("file a seq 2 type i\nfile b seq 2 type i\n", 2);

@@ -133,8 +133,17 @@ impl Coordinator {
                 policy: SyncPolicy::No,
             };
             for segment in recovered {
-                let writer =
+                let mut writer =
                     SegmentWriter::resume(&*self.storage, &segment.path, &segment.end, stamp)?;
+                // The epochs that were loaded are whole, and a crash of the system from here on must find them so.
+                let marked = writer.append(&mut Vec::new(), stamp);
+                marked
+                    .and_then(|_| writer.file().datasync())
+                    .map_err(|error| AofError::Io {
+                        path: segment.path.clone(),
+                        doing: "begin an epoch in",
+                        error,
+                    })?;
                 let shard = segment.end.id.shard;
                 server.with_shard(shard, |shard| {
                     shard.log.start_at(writer.lsn());
