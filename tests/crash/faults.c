@@ -7,21 +7,27 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int concerns_us(int fd) {
+static int is_ours(const char *path) {
     const char *wanted = getenv("FAULT_PATH");
-    if (!wanted || fd < 3) return 0;
+    return wanted && path && strstr(path, wanted) != NULL;
+}
+
+static int concerns_us(int fd) {
+    if (fd < 3) return 0;
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof path - 1);
     if (len < 0) return 0;
     path[len] = 0;
-    return strstr(path, wanted) != NULL;
+    return is_ours(path);
 }
 
 static int is_set(const char *flag) {
@@ -32,15 +38,31 @@ static int is_set(const char *flag) {
     return access(path, F_OK) == 0;
 }
 
-/* Whether a write is to fail; waits before the answer, if it is to begin late. */
-static int is_refused(int fd) {
+/* How long a file may become while the disk is full. */
+static off_t length_allowed(void) {
+    char path[4096], text[32] = "";
+    snprintf(path, sizeof path, "%s/full", getenv("FAULT_FLAGS"));
+    FILE *file = fopen(path, "r");
+    if (file) {
+        if (!fgets(text, sizeof text, file)) text[0] = 0;
+        fclose(file);
+    }
+    return atoll(text);
+}
+
+/* Whether a write up to `end` is to fail; waits before the answer, if it is to begin late. */
+static int is_refused(int fd, off_t end) {
     static __thread unsigned state;
     if (!concerns_us(fd)) return 0;
     const char *percent = getenv("FAULT_SLOW_PERCENT"), *micros = getenv("FAULT_SLOW_MICROS");
     if (!state) state = (unsigned)(size_t)&state ^ (unsigned)getpid();
     if (percent && micros && rand_r(&state) % 100 < (unsigned)atoi(percent))
         usleep(rand_r(&state) % (unsigned)atoi(micros));
-    if (!is_set("full")) return 0;
+    if (is_set("io")) {
+        errno = EIO;
+        return 1;
+    }
+    if (!is_set("full") || end <= length_allowed()) return 0;
     errno = ENOSPC;
     return 1;
 }
@@ -49,25 +71,67 @@ static int is_refused(int fd) {
     static name##_type *real; \
     if (!real) real = (name##_type *)dlsym(RTLD_NEXT, #name)
 
+typedef int open64_type(const char *, int, ...);
+typedef int rename_type(const char *, const char *);
 typedef ssize_t write_type(int, const void *, size_t);
 typedef ssize_t writev_type(int, const struct iovec *, int);
 typedef ssize_t pwrite64_type(int, const void *, size_t, off_t);
 typedef int fsync_type(int);
 typedef int fdatasync_type(int);
 
+static int real_open(const char *path, int flags) {
+    REAL(open64);
+    return real(path, flags);
+}
+
+int open64(const char *path, int flags, ...) {
+    REAL(open64);
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = va_arg(more, mode_t);
+    va_end(more);
+    if ((flags & O_CREAT) && is_ours(path) && is_set("open")) {
+        errno = EACCES;
+        return -1;
+    }
+    return real(path, flags, mode);
+}
+
+int rename(const char *from, const char *to) {
+    REAL(rename);
+    if ((is_ours(from) || is_ours(to)) && is_set("rename")) {
+        errno = EROFS;
+        return -1;
+    }
+    return real(from, to);
+}
+
 ssize_t write(int fd, const void *buf, size_t len) {
     REAL(write);
-    return is_refused(fd) ? -1 : real(fd, buf, len);
+    return is_refused(fd, len + 1) ? -1 : real(fd, buf, len);
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(writev);
-    return is_refused(fd) ? -1 : real(fd, parts, count);
+    return is_refused(fd, 1) ? -1 : real(fd, parts, count);
 }
 
 ssize_t pwrite64(int fd, const void *buf, size_t len, off_t offset) {
     REAL(pwrite64);
-    return is_refused(fd) ? -1 : real(fd, buf, len, offset);
+    if (is_refused(fd, offset + len)) return -1;
+    ssize_t done = real(fd, buf, len, offset);
+    if (done > 0 && concerns_us(fd) && is_set("changed")) {
+        /* Behind the back of the writer, as a bad disk would. */
+        char path[64], byte;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        int again = real_open(path, O_RDWR);
+        if (again >= 0 && pread(again, &byte, 1, offset + done / 2) == 1) {
+            byte ^= 1;
+            if (real(again, &byte, 1, offset + done / 2) != 1) perror(path);
+        }
+        close(again);
+    }
+    return done;
 }
 
 static int is_unsynced(int fd) {

@@ -58,8 +58,18 @@ class BadDisk:
         finally:
             (self._flags / "hanging").unlink()
 
-    def _while_set(self, flag: str):
-        (self._flags / flag).touch()
+    @contextlib.contextmanager
+    def failing(self, fault: str):
+        """While `full`, `io`, `unsynced`, `open`, `rename` or `changed`: see faults.c."""
+        yield from self._while_set(fault)
+
+    @contextlib.contextmanager
+    def full_after(self, length: int):
+        """Files can become no longer than this."""
+        yield from self._while_set("full", str(length))
+
+    def _while_set(self, flag: str, content: str = ""):
+        (self._flags / flag).write_text(content)
         try:
             yield
         finally:

@@ -82,6 +82,12 @@ settings! {
     rdb_save_incremental_fsync: bool,
     /// Writer threads of a snapshot's child; 0: one per core.
     rdb_save_threads: u32,
+    /// Read a snapshot back before it replaces the last one.
+    rdb_verify: bool,
+    /// Memory copied for a child from which on the child is given up; 0: no limit.
+    rdb_max_cow_bytes: u64,
+    /// Seconds without progress after which a child is given up; 0: never.
+    child_progress_timeout_secs: u32,
     sanitize_dump_payload: SanitizeDump,
 
     // Append-only file.

@@ -243,6 +243,9 @@ const MEANINGFUL: &[Directive] = &[
     row!("stop-writes-on-bgsave-error", Bool, "yes", stop_writes_on_bgsave_error),
     row!("rdb-save-incremental-fsync", Bool, "yes", rdb_save_incremental_fsync),
     row!("rdb-save-threads", Kind::AutoInt { max: 1024 }, "auto", rdb_save_threads),
+    row!("rdb-verify", Bool, "no", rdb_verify),
+    row!("rdb-max-cow-bytes", memory(0), "0", rdb_max_cow_bytes),
+    row!("child-progress-timeout", int(0, I32_MAX), "120", child_progress_timeout_secs),
     row!("sanitize-dump-payload", Enum(SanitizeDump::WORDS), "no", sanitize_dump_payload),
 
     // Append-only file.

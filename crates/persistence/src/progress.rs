@@ -14,6 +14,10 @@ pub struct Progress {
     pub bytes_total: AtomicU64,
     /// Memory that a child no longer shares with its parent, as it was measured last.
     pub copied_bytes: AtomicU64,
+    /// How often that was measured.
+    pub copies_measured: AtomicU64,
+    /// Up to which measurement the parent does not want to wait for the next regular one.
+    pub copies_wanted: AtomicU64,
 }
 
 impl Progress {
@@ -29,6 +33,8 @@ impl Progress {
             &self.bytes,
             &self.bytes_total,
             &self.copied_bytes,
+            &self.copies_measured,
+            &self.copies_wanted,
         ] {
             counter.store(0, Relaxed);
         }

@@ -241,10 +241,8 @@ impl Aof {
                 .filter(|(shard, end)| sync.durable(*shard) < *end)
                 .peekable();
             if missing.peek().is_some() {
-                if self.fsyncs_always() {
-                    // Written before that policy was chosen, they were not asked for yet.
-                    missing.for_each(|(shard, end)| sync.request(*shard, *end));
-                }
+                // Under another policy nobody has asked for them yet.
+                missing.for_each(|(shard, end)| sync.request(*shard, *end));
                 return durable.min(unit.begin);
             }
             units.pop_front();
@@ -627,11 +625,6 @@ impl Aof {
     /// Bytes of all files that a start would load.
     pub fn size(&self) -> u64 {
         self.older_bytes.load(Relaxed) + self.segment_bytes()
-    }
-
-    /// Bytes of a shard's segment.
-    pub fn segment_len(&self, shard: ShardIndex) -> u64 {
-        self.segments[usize::from(shard.0)].len.load(Relaxed)
     }
 
     /// Bytes of all segments in force.

@@ -18,10 +18,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
 use persistence::clock;
+use persistence::progress::Progress;
 use persistence::storage::Storage;
 
-/// How often a child measures its copied memory.
+/// How often a child measures its copied memory, if that is quick.
 const COW_INTERVAL: Duration = Duration::from_millis(500);
+/// Measuring passes over all pages: it may take this share of the time.
+const COW_SHARE: u32 = 50;
+/// How often a child looks whether its parent wants a measurement at once.
+const COW_REQUEST_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a child does, on the storage it is given.
 pub type Work<'a> = &'a (dyn Fn(&dyn Storage) -> Result<(), String> + Sync);
@@ -41,6 +46,8 @@ pub trait Child: Send {
     fn pid(&self) -> i32;
     /// How the child ended, if it has.
     fn ended(&mut self) -> io::Result<Option<Ended>>;
+    /// Tells the child to end at once; [`Child::ended`] will say when it has.
+    fn end(&self);
     /// Ends the child and waits until it is gone.
     fn kill(self: Box<Self>);
 }
@@ -104,6 +111,11 @@ fn prepare(report: &OwnedFd, parent: Pid) -> io::Result<()> {
     if nix::unistd::getppid() != parent {
         return Err(io::Error::other("the parent is gone"));
     }
+    for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of ours. What the parent handles, its runtime's
+        // handlers included, has no meaning here.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
+    }
     SigSet::all().thread_unblock()?;
     let kept = report.as_raw_fd() as libc::c_uint;
     close_range(3, kept - 1);
@@ -143,9 +155,13 @@ impl Child for OsChild {
         })
     }
 
-    fn kill(self: Box<Self>) {
+    fn end(&self) {
         // A child that is gone already needs no signal.
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
+    }
+
+    fn kill(self: Box<Self>) {
+        self.end();
         let _ = waitpid(self.pid, None);
     }
 }
@@ -166,17 +182,31 @@ pub fn copied_bytes() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// Runs `work` while a thread beside it publishes the memory copied so far.
-pub fn measuring_copies<R>(publish: impl Fn(u64) + Send + Sync, work: impl FnOnce() -> R) -> R {
+/// Runs `work` while a thread beside it measures the memory copied so far: regularly, and when the
+/// parent asks.
+pub fn measuring_copies<R>(progress: &Progress, work: impl FnOnce() -> R) -> R {
     if clock::is_simulated() {
         return work();
     }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            while !done.load(Relaxed) {
-                std::thread::park_timeout(COW_INTERVAL);
-                publish(copied_bytes());
+            let mut next = clock::instant() + COW_INTERVAL;
+            loop {
+                let ends = done.load(Relaxed);
+                let measured = progress.copies_measured.load(Relaxed);
+                let wanted = progress.copies_wanted.load(Relaxed) > measured;
+                let began = clock::instant();
+                if ends || wanted || began >= next {
+                    progress.copied_bytes.store(copied_bytes(), Relaxed);
+                    progress.copies_measured.store(measured + 1, Relaxed);
+                    let took = clock::elapsed_since(began);
+                    next = began + COW_INTERVAL.max(took * COW_SHARE);
+                }
+                if ends {
+                    return;
+                }
+                std::thread::park_timeout(COW_REQUEST_INTERVAL);
             }
         });
         let result = work();
@@ -184,4 +214,11 @@ pub fn measuring_copies<R>(publish: impl Fn(u64) + Send + Sync, work: impl FnOnc
         watcher.thread().unpark();
         result
     })
+}
+
+/// Pages that this process has touched anew since it began, those among them that had to be
+/// copied: an upper bound, for nothing, of what is dear to measure.
+pub fn page_faults() -> u64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+    usage.map_or(0, |usage| usage.minor_page_faults() as u64)
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use commands::CommandError;
 use config::Config;
@@ -36,6 +36,35 @@ impl ChildKind {
     }
 }
 
+/// How large a file became, of how much memory.
+#[derive(Default)]
+pub struct WrittenSize {
+    file_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+}
+
+/// Without experience, files are taken to be at least this much smaller than the memory: rather try
+/// one that fails than refuse one that would have fitted.
+const MEMORY_PER_FILE_BYTE: u64 = 4;
+
+impl WrittenSize {
+    pub fn note(&self, file_bytes: u64, memory_bytes: u64) {
+        self.file_bytes.store(file_bytes, Relaxed);
+        self.memory_bytes.store(memory_bytes.max(1), Relaxed);
+    }
+
+    /// What a file of this much memory will take.
+    pub fn estimate(&self, memory_bytes: u64) -> u64 {
+        match self.memory_bytes.load(Relaxed) {
+            0 => memory_bytes / MEMORY_PER_FILE_BYTE,
+            before => {
+                let file_bytes = u128::from(self.file_bytes.load(Relaxed));
+                (file_bytes * u128::from(memory_bytes) / u128::from(before)) as u64
+            }
+        }
+    }
+}
+
 /// Which child runs or is wanted. Commands reserve under this lock, so that their replies are
 /// true; the coordinator carries out.
 #[derive(Default)]
@@ -62,10 +91,26 @@ pub struct SnapshotState {
     pub current_cow_peak_bytes: AtomicU64,
     pub current_cow_seen_at: AtomicI64,
     pub current_keys_total: AtomicU64,
+    /// By SAVE, or in the background.
+    pub snapshots_begun: AtomicU64,
     pub snapshots_saved: AtomicU64,
     pub rewrites_done: AtomicU64,
-    pub snapshot_consecutive_failures: AtomicU64,
     pub rewrite_consecutive_failures: AtomicU64,
+    /// Why the last one failed, and where; empty if it did not.
+    pub last_snapshot_error: Mutex<String>,
+    pub last_rewrite_error: Mutex<String>,
+    /// Unix seconds at which the last snapshot was read back and found right; 0: none was.
+    pub last_verified_seconds: AtomicI64,
+    /// Children given up for what they made the machine copy, or because they made no progress.
+    pub children_over_cow_limit: AtomicU64,
+    pub children_without_progress: AtomicU64,
+    /// Not begun, because they would not have fitted the disk.
+    pub snapshots_without_space: AtomicU64,
+    pub rewrites_without_space: AtomicU64,
+    /// An automatic rewrite is due, and waits for space.
+    pub rewrite_waits_for_space: AtomicBool,
+    /// The last dump or base (as RDB, as commands) and the memory its data took: what the next will take.
+    pub sizes: [WrittenSize; 2],
     /// Bytes of the AOF when it was last rewritten, or loaded.
     pub aof_base_bytes: AtomicU64,
     pub last_load_keys_loaded: AtomicU64,
@@ -104,6 +149,15 @@ impl SnapshotState {
         }
         aof.refusal()
             .or(self.writes_refused.load(Relaxed).then_some(MISCONF_RDB))
+    }
+
+    /// Why the last child of a kind failed; empty if it did not.
+    pub fn last_error(&self, kind: ChildKind) -> MutexGuard<'_, String> {
+        let error = match kind {
+            ChildKind::Snapshot => &self.last_snapshot_error,
+            ChildKind::Rewrite => &self.last_rewrite_error,
+        };
+        error.lock().expect("no holder of this lock panics")
     }
 
     /// Publishes how much memory the running child has had copied.
@@ -161,5 +215,20 @@ impl SnapshotSource for ShardsSource<'_> {
             })
             .filter(|(_, keys, _)| *keys > 0)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_estimated_from_the_last_file() {
+        let size = WrittenSize::default();
+        assert_eq!(size.estimate(4 << 30), 1 << 30);
+        size.note(3 << 30, 2 << 30);
+        assert_eq!(size.estimate(4 << 30), 6 << 30);
+        size.note(0, 0);
+        assert_eq!(size.estimate(4 << 30), 0);
     }
 }

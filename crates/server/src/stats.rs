@@ -90,6 +90,8 @@ impl WorkerStats {
 pub struct ServerStats {
     pub total_forks: Counter,
     pub latest_fork_micros: Counter,
+    /// How long nobody was served for it.
+    pub latest_fork_freeze_micros: Counter,
     pub peak_memory_bytes: Counter,
     /// Bytes allocated before anything was loaded.
     pub startup_memory_bytes: Counter,
@@ -122,7 +124,7 @@ pub struct Totals {
     pub expired_time_cap_reached: u64,
     pub unexpected_error_replies: u64,
     pub total_forks: u64,
-    pub snapshots_saved: u64,
+    pub snapshots_begun: u64,
     pub rewrites_done: u64,
     pub errors: BTreeMap<String, u64>,
     pub commands: Vec<CommandTotals>,
@@ -135,7 +137,7 @@ impl Totals {
             expired_time_cap_reached: server.stats.expired_time_cap_reached.get(),
             unexpected_error_replies: server.stats.unexpected_error_replies.get(),
             total_forks: server.stats.total_forks.get(),
-            snapshots_saved: server.snapshot.snapshots_saved.load(Relaxed),
+            snapshots_begun: server.snapshot.snapshots_begun.load(Relaxed),
             rewrites_done: server.snapshot.rewrites_done.load(Relaxed),
             commands: vec![CommandTotals::default(); command_stats::count()],
             ..Totals::default()
@@ -221,7 +223,7 @@ impl Totals {
                 other.unexpected_error_replies,
             ),
             (&mut self.total_forks, other.total_forks),
-            (&mut self.snapshots_saved, other.snapshots_saved),
+            (&mut self.snapshots_begun, other.snapshots_begun),
             (&mut self.rewrites_done, other.rewrites_done),
         ] {
             f(sum, before);

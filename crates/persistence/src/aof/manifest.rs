@@ -7,7 +7,7 @@
 //! Invariants: at most one base; sequence numbers of incr files rise; the file on disk is replaced as one step.
 
 use super::{AofError, SegmentId};
-use crate::storage::{read_small, replace_small, Storage};
+use crate::storage::{read_small, replace_small, Open, Storage};
 use keyspace::ShardIndex;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// A manifest longer than this is not one.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Behind the prefix: see [`Manifest::mark_beginning`].
+const BEGINNING: &str = ".beginning";
 /// Redis's limit on a line.
 const LINE_BYTES_MAX: usize = 1024;
 
@@ -321,6 +323,48 @@ impl Manifest {
         with_suffix(prefix, ".manifest")
     }
 
+    /// Whether this is what a load would read, durable or not.
+    pub fn is_on_disk(
+        &self,
+        storage: &dyn Storage,
+        dir: &Path,
+        prefix: &OsStr,
+    ) -> std::io::Result<bool> {
+        let path = dir.join(with_suffix(prefix, ".manifest"));
+        match read_small(storage, &path, MANIFEST_BYTES_MAX) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            read => Ok(read? == self.format()),
+        }
+    }
+
+    /// Says, durably, that files are being made that the first manifest will name: until it is there they mean nothing.
+    /// Where there is a manifest, nothing is to be said.
+    pub fn mark_beginning(
+        storage: &dyn Storage,
+        dir: &Path,
+        prefix: &OsStr,
+    ) -> Result<(), AofError> {
+        let manifest = dir.join(with_suffix(prefix, ".manifest"));
+        let exists = storage
+            .file_len(&manifest)
+            .map_err(AofError::io(&manifest, "look for"))?
+            .is_some();
+        if exists {
+            return Ok(());
+        }
+        let mark = dir.join(with_suffix(prefix, BEGINNING));
+        storage
+            .open(&mark, Open::Create)
+            .map_err(AofError::io(&mark, "create"))?;
+        storage.sync_dir(dir).map_err(AofError::io(dir, "sync"))
+    }
+
+    /// Behind the first [`Manifest::store`].
+    pub fn unmark_beginning(storage: &dyn Storage, dir: &Path, prefix: &OsStr) {
+        // As a rule there is none; beside a manifest it has no meaning.
+        let _ = storage.remove(&dir.join(with_suffix(prefix, BEGINNING)));
+    }
+
     /// Reads `<parent>/<dirname>/<prefix>.manifest`; where there is none, takes over `<parent>/<prefix>`, the single
     /// append-only file of servers before Redis 7. Cuts that an earlier process had begun are carried out first.
     pub fn load(
@@ -342,6 +386,14 @@ impl Manifest {
             .map_err(AofError::io(&path, "look for"))?
             .is_none()
         {
+            let mark = dir.join(with_suffix(prefix, BEGINNING));
+            let began = storage
+                .file_len(&mark)
+                .map_err(AofError::io(&mark, "look for"))?
+                .is_some();
+            if !old_exists && began {
+                return Ok(Found::Nothing);
+            }
             if !old_exists {
                 refuse_orphans(storage, &dir, prefix, &path)?;
                 return Ok(Found::Nothing);

@@ -4,6 +4,7 @@
 //! lengths, positions, epochs and checksums past stock servers; [`segment`] writes them; [`scan`] checks a file without
 //! running it; [`replay`] yields its commands; [`recover`] decides how much of each file counts; [`truncate`] goes back
 //! to a [`point`] before the end; [`cut`] carries out what these two decide, and [`contents`] says what that costs.
+//! [`merge`] keeps generations from piling up.
 //! [`ring_recover`] completes the files, before all this, with what a killed server left in memory.
 //! The byte layout is in `docs/design/aof.md`.
 
@@ -13,6 +14,7 @@ pub mod cut;
 mod ends;
 pub mod frames;
 pub mod manifest;
+pub mod merge;
 pub mod point;
 pub mod recover;
 pub mod replay;

@@ -9,7 +9,6 @@ pub mod ring;
 pub mod simulated;
 pub mod sync;
 pub mod sync_glommio;
-mod sync_times;
 
 pub use os::OsStorage;
 
@@ -53,6 +52,10 @@ pub trait Storage: Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The length of a regular file, or `None` if there is no such file.
     fn file_len(&self, path: &Path) -> io::Result<Option<u64>>;
+    /// Bytes that the file system of this directory has left for us; `None` where it does not say.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 }
@@ -139,11 +142,15 @@ pub fn replace_small(
     let mut temp_name = OsString::from("temp-");
     temp_name.push(name);
     let temp = dir.join(temp_name);
-    let file = storage.open(&temp, Open::Create)?;
-    write_all_at(&*file, bytes, 0)?;
-    file.datasync()?;
-    drop(file);
-    storage.rename(&temp, &dir.join(name))?;
+    let written = storage.open(&temp, Open::Create).and_then(|file| {
+        write_all_at(&*file, bytes, 0)?;
+        file.datasync()
+    });
+    let renamed = written.and_then(|()| storage.rename(&temp, &dir.join(name)));
+    renamed.inspect_err(|_| {
+        // The error that led here is the one to report.
+        let _ = storage.remove(&temp);
+    })?;
     storage.sync_dir(dir)
 }
 

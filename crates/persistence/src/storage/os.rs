@@ -73,6 +73,18 @@ impl Storage for OsStorage {
         }
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
+        };
+        let space = nix::sys::statvfs::statvfs(dir)?;
+        // Some network file systems leave all at zero.
+        let known = space.blocks() > 0;
+        Ok(known.then(|| space.blocks_available() * space.fragment_size()))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         std::fs::read_dir(dir)?
             .map(|entry| Ok(entry?.file_name()))

@@ -6,16 +6,24 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use config::Config;
 use keyspace::{DbIndex, Log, Lsn, ShardIndex};
-use persistence::aof::manifest::{Manifest, RunMark};
+use persistence::aof::manifest::{AofFile, FileKind, Manifest, RunMark};
 use persistence::aof::recover::RecoveredSegment;
 use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{AofError, SegmentId, Stamp};
 use persistence::storage::sync::SyncPolicy;
-use persistence::storage::Storage;
+use persistence::storage::{Open, Storage};
 
 use super::Coordinator;
 use crate::aof::Aof;
 use crate::{clock, log};
+
+/// A generation that has not begun.
+pub struct NextGeneration {
+    /// With its segments.
+    pub manifest: Manifest,
+    pub segments: Vec<(SegmentId, OsString)>,
+    pub writers: Vec<SegmentWriter>,
+}
 
 /// How long a slow disk is waited for.
 const FSYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -24,12 +32,18 @@ const FSYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 pub struct AofFiles {
     dir: PathBuf,
     prefix: OsString,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     /// The manifest is on disk. While the AOF was just switched on, it is not: its segments begin
     /// with the snapshot that is still being written, and mean nothing without it.
-    stored: bool,
+    pub(super) stored: bool,
     /// The generation that a running rewrite began.
-    rewriting: Option<u64>,
+    pub(super) rewriting: Option<u64>,
+    /// While the AOF is being switched on: the first generation that the attempts have begun.
+    pub(super) first_begun: Option<u64>,
+    /// The manifest on disk may not be this one: an attempt to replace it failed half-way.
+    pub(super) unsettled: bool,
+    /// Files that no manifest in force names, but one half put in force may.
+    pub(super) doubtful: Vec<OsString>,
     /// Bytes of the base and of older generations.
     older_bytes: u64,
     /// The sum of what the segments had written when the epoch was last advanced; none if a mark is owed.
@@ -75,14 +89,90 @@ impl AofFiles {
         self.older_bytes + aof.segment_bytes()
     }
 
-    fn store(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
+    pub(super) fn store(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
         self.manifest.store(storage, &self.dir, &self.prefix)?;
         self.stored = true;
+        self.unsettled = false;
+        let named = |name: &OsString| self.manifest.files.iter().any(|file| file.name == *name);
+        for name in std::mem::take(&mut self.doubtful) {
+            if !named(&name) {
+                self.remove(storage, &name);
+            }
+        }
+        Manifest::unmark_beginning(storage, &self.dir, &self.prefix);
         Ok(())
     }
 
+    /// Puts a manifest in force, or none: when it cannot be stored, the one before is restored and
+    /// the files that only the new one names are removed.
+    pub(super) fn replace(
+        &mut self,
+        storage: &dyn Storage,
+        manifest: Manifest,
+        fresh: Vec<OsString>,
+    ) -> Result<(), AofError> {
+        let before = std::mem::replace(&mut self.manifest, manifest);
+        let stored_before = self.stored;
+        let Err(error) = self.store(storage) else {
+            return Ok(());
+        };
+        let took_its_place = self.manifest.is_on_disk(storage, &self.dir, &self.prefix);
+        (self.manifest, self.stored) = (before, stored_before);
+        if matches!(took_its_place, Ok(false)) {
+            for name in fresh {
+                self.remove(storage, &name);
+            }
+            return Err(error);
+        }
+        // It may be what a start finds, and names these.
+        self.doubtful.extend(fresh);
+        if self.stored && self.store(storage).is_err() {
+            self.unsettled = true;
+        }
+        Err(error)
+    }
+
+    /// Removes what the manifest calls history. What cannot be removed stays in it, for later.
+    pub(super) fn remove_history(&mut self, storage: &dyn Storage) {
+        let (manifest, old) = self.manifest.without_history();
+        if old.is_empty() {
+            return;
+        }
+        let left: Vec<_> = old
+            .into_iter()
+            .filter(|name| !self.remove(storage, name))
+            .collect();
+        if left.is_empty() {
+            self.manifest = manifest;
+        } else {
+            let history = |file: &AofFile| file.kind == FileKind::History;
+            let stays = |file: &AofFile| !history(file) || left.contains(&file.name);
+            self.manifest.files.retain(stays);
+        }
+        if let Err(error) = self.store(storage) {
+            log!(Warning, "Old AOF files were removed, but {error}");
+        }
+    }
+
+    /// Whether it is gone.
+    pub(super) fn remove(&self, storage: &dyn Storage, name: &OsString) -> bool {
+        match storage.remove(&self.dir.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let name = name.to_string_lossy();
+                log!(Warning, "Cannot remove the AOF file {name}: {error}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Says, before the first of the files is there, that there is no manifest yet.
+    pub(super) fn mark_beginning(&self, storage: &dyn Storage) -> Result<(), AofError> {
+        Manifest::mark_beginning(storage, &self.dir, &self.prefix)
+    }
+
     /// Measures the files before the newest generation.
-    fn measure_older(&mut self, storage: &dyn Storage) {
+    pub(super) fn measure_older(&mut self, storage: &dyn Storage) {
         let newest = self.manifest.generation_last();
         let older = self.manifest.base().into_iter().chain(
             self.manifest
@@ -102,7 +192,7 @@ impl AofFiles {
 }
 
 impl Coordinator {
-    fn run_mark(&self) -> RunMark {
+    pub(super) fn run_mark(&self) -> RunMark {
         RunMark {
             boot_id: self.server.identity.boot_id.clone(),
             run_id: self.server.identity.run_id.clone(),
@@ -121,6 +211,7 @@ impl Coordinator {
                 doing: "create",
                 error,
             })?;
+        self.aof_files.mark_beginning(&*self.storage)?;
         let count = server.shards.len();
         let mine = recovered.len() == count
             && recovered
@@ -158,6 +249,9 @@ impl Coordinator {
         }
         self.aof_files.manifest.run = Some(self.run_mark());
         self.aof_files.store(&*self.storage)?;
+        // Left by a server that was killed in the middle of it.
+        self.aof_files.remove_history(&*self.storage);
+        self.remove_old_temps();
         self.enable_logs(true);
         self.aof_files.measure_older(&*self.storage);
         server
@@ -171,66 +265,81 @@ impl Coordinator {
     /// Creates the segments of the next generation and names them in the manifest, which is not
     /// stored yet. The shards' logs must be empty, and stay so until the segments are installed.
     fn new_generation(&mut self) -> Result<Vec<SegmentWriter>, AofError> {
-        let server = self.server;
-        let generation = self.aof_files.manifest.generation_last() + 1;
-        let mut manifest = self.aof_files.manifest.clone();
-        let mut writers = Vec::new();
-        for shard in server.shard_indexes() {
+        let mut next = self.reserve_generation()?;
+        self.open_generation(&mut next)?;
+        self.aof_files.manifest = next.manifest;
+        Ok(next.writers)
+    }
+
+    /// Creates the files of the next generation, empty, and makes their names durable: what takes
+    /// long and needs nobody to stand still. On an error none is left.
+    pub(super) fn reserve_generation(&self) -> Result<NextGeneration, AofError> {
+        let files = &self.aof_files;
+        let mut manifest = files.manifest.clone();
+        let generation = manifest.generation_last() + 1;
+        let shard_count = self.server.shards.len() as u16;
+        let segments = self.server.shard_indexes().map(|shard| {
             let id = SegmentId {
                 shard,
-                shard_count: server.shards.len() as u16,
+                shard_count,
                 generation,
             };
-            let path = self
-                .aof_files
-                .dir
-                .join(&manifest.add_segment(&self.aof_files.prefix, id).name);
-            let lsn = server.with_shard(shard, |shard| {
+            (id, manifest.add_segment(&files.prefix, id).name.clone())
+        });
+        let segments: Vec<_> = segments.collect();
+        let next = NextGeneration {
+            manifest,
+            segments,
+            writers: Vec::new(),
+        };
+        let created = next.segments.iter().try_for_each(|(_, name)| {
+            let path = files.dir.join(name);
+            let opened = self.storage.open(&path, Open::Create);
+            opened.map(|_| ()).map_err(|error| AofError::Io {
+                path,
+                doing: "create",
+                error,
+            })
+        });
+        let synced = created.and_then(|()| {
+            self.storage
+                .sync_dir(&files.dir)
+                .map_err(|error| AofError::Io {
+                    path: files.dir.clone(),
+                    doing: "sync",
+                    error,
+                })
+        });
+        synced.inspect_err(|_| self.discard_generation(&next))?;
+        Ok(next)
+    }
+
+    /// Writes the heads of the segments: the shards' logs end there, and must be empty.
+    pub(super) fn open_generation(&self, next: &mut NextGeneration) -> Result<(), AofError> {
+        for (id, name) in &next.segments {
+            let lsn = self.server.with_shard(id.shard, |shard| {
                 shard.log.start_file();
                 shard.log.end()
             });
-            writers.push(SegmentWriter::create(&*self.storage, &path, id, lsn)?);
+            let path = self.aof_files.dir.join(name);
+            let writer = SegmentWriter::create(&*self.storage, &path, *id, lsn)?;
+            next.writers.push(writer);
         }
-        self.storage
-            .sync_dir(&self.aof_files.dir)
-            .map_err(|error| AofError::Io {
-                path: self.aof_files.dir.clone(),
-                doing: "sync",
-                error,
-            })?;
-        self.aof_files.manifest = manifest;
-        Ok(writers)
+        Ok(())
     }
 
-    fn enable_logs(&self, on: bool) {
+    /// Removes the files of a generation that did not begin.
+    pub(super) fn discard_generation(&self, next: &NextGeneration) {
+        for (_, name) in &next.segments {
+            self.aof_files.remove(&*self.storage, name);
+        }
+    }
+
+    pub(super) fn enable_logs(&self, on: bool) {
         self.server.aof.set_on(on);
         for shard in self.server.shard_indexes() {
             self.server.with_shard(shard, |shard| shard.enable_log(on));
         }
-    }
-
-    /// With all workers standing still: writes the logs out and switches every shard to a new
-    /// segment, so that what the child is about to see and what follows meet without a gap.
-    pub(super) fn begin_rewrite(&mut self, config: &Config) -> Result<(), String> {
-        let server = self.server;
-        self.storage
-            .create_dir(self.aof_files.dir())
-            .map_err(|error| format!("create {}: {error}", self.aof_files.dir.display()))?;
-        if !config.appendonly && !server.aof.is_on() {
-            // BGREWRITEAOF without AOF writes a base alone.
-            self.aof_files.rewriting = None;
-            return Ok(());
-        }
-        if server.aof.is_on() {
-            self.make_durable()?;
-        }
-        let before = self.aof_files.manifest.clone();
-        let result = self.switch_generation();
-        if let Err(error) = result {
-            self.aof_files.manifest = before;
-            return Err(error.to_string());
-        }
-        Ok(())
     }
 
     /// Writes all logs and waits until they are durable. A generation that is followed by another
@@ -250,20 +359,6 @@ impl Coordinator {
             sync.wait_durable(shard, server.aof.written(shard), FSYNC_PATIENCE)
                 .map_err(|error| format!("the AOF cannot be made durable: {error}"))
         })
-    }
-
-    fn switch_generation(&mut self) -> Result<(), AofError> {
-        let writers = self.new_generation()?;
-        if self.aof_files.stored {
-            self.aof_files.manifest.run = Some(self.run_mark());
-            self.aof_files.store(&*self.storage)?;
-        }
-        self.aof_files.rewriting = Some(self.aof_files.manifest.generation_last());
-        self.install(writers);
-        if !self.server.aof.is_on() {
-            self.enable_logs(true);
-        }
-        Ok(())
     }
 
     /// Begins a generation behind one that holds nothing but `effect`, which is about all shards. All workers stand
@@ -322,136 +417,12 @@ impl Coordinator {
         Ok(())
     }
 
-    fn install(&mut self, writers: Vec<SegmentWriter>) {
+    pub(super) fn install(&mut self, writers: Vec<SegmentWriter>) {
         for writer in writers {
             self.server.aof.install(writer.id().shard, writer);
         }
         self.aof_files.measure_older(&*self.storage);
         self.publish_size();
-    }
-
-    /// The child has written the base: puts it in force and removes what it replaces.
-    pub(super) fn finish_rewrite(&mut self, written: &Path) -> bool {
-        match self.put_base_in_force(written) {
-            Ok(()) => {
-                log!(Notice, "Background AOF rewrite finished successfully");
-                let state = &self.server.snapshot;
-                state.rewrites_done.fetch_add(1, Relaxed);
-                self.aof_files.measure_older(&*self.storage);
-                state
-                    .aof_base_bytes
-                    .store(self.aof_files.size(&self.server.aof), Relaxed);
-                self.publish_size();
-                true
-            }
-            Err(error) => {
-                log!(Warning, "Cannot put the rewritten AOF in force: {error}");
-                false
-            }
-        }
-    }
-
-    fn put_base_in_force(&mut self, written: &Path) -> Result<(), AofError> {
-        let files = &mut self.aof_files;
-        let is_rdb = {
-            let mut magic = [0; 5];
-            let file = self
-                .storage
-                .open(written, persistence::storage::Open::Read)
-                .map_err(|error| AofError::Io {
-                    path: written.to_owned(),
-                    doing: "open",
-                    error,
-                })?;
-            let read = file.read_at(&mut magic, 0).map_err(|error| AofError::Io {
-                path: written.to_owned(),
-                doing: "read",
-                error,
-            })?;
-            magic[..read] == *b"REDIS"
-        };
-        let base = files.manifest.next_base(&files.prefix, is_rdb);
-        let path = files.dir.join(&base.name);
-        let io = |doing, path: &Path, error| AofError::Io {
-            path: path.to_owned(),
-            doing,
-            error,
-        };
-        self.storage
-            .rename(written, &path)
-            .map_err(|error| io("rename", written, error))?;
-        self.storage
-            .sync_dir(&files.dir)
-            .map_err(|error| io("sync", &files.dir, error))?;
-        let generation = files
-            .rewriting
-            .take()
-            .unwrap_or(files.manifest.generation_last() + 1);
-        let before = std::mem::take(&mut files.manifest);
-        files.manifest = before.rewritten(base, generation);
-        if let Err(error) = files.store(&*self.storage) {
-            files.manifest = before;
-            return Err(error);
-        }
-        let (manifest, old) = files.manifest.without_history();
-        files.manifest = manifest;
-        files.store(&*self.storage)?;
-        for name in old {
-            if let Err(error) = self.storage.remove(&files.dir.join(&name)) {
-                log!(
-                    Warning,
-                    "Cannot remove the old AOF file {}: {error}",
-                    name.to_string_lossy()
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// A rewrite failed. While the old set is in force that changes nothing; an AOF that was just
-    /// switched on is tried again.
-    pub(super) fn rewrite_failed(&mut self) {
-        self.aof_files.rewriting = None;
-        if self.server.aof.is_on() && !self.aof_files.stored {
-            let mut plans = self
-                .server
-                .snapshot
-                .plans
-                .lock()
-                .expect("no holder of this lock panics");
-            plans.rewrite_scheduled = true;
-        }
-    }
-
-    /// CONFIG SET appendonly.
-    pub(super) fn set_append_only(&mut self, on: bool) {
-        if on == self.server.aof.is_on() {
-            return;
-        }
-        if on {
-            self.aof_files.stored = false;
-            self.server.aof.set_in_force(false);
-            let manifest = Manifest::load(
-                &*self.storage,
-                Path::new("."),
-                self.aof_files.dir.as_os_str(),
-                &self.aof_files.prefix,
-            );
-            self.aof_files.manifest = match manifest {
-                Ok(persistence::aof::manifest::Found::Manifest(manifest)) => manifest,
-                // Whatever is there is replaced by what is in memory.
-                _ => Manifest::default(),
-            };
-            self.server
-                .snapshot
-                .plans
-                .lock()
-                .expect("no holder of this lock panics")
-                .rewrite_scheduled = true;
-        } else {
-            self.kill_child(crate::snapshot::ChildKind::Rewrite);
-            self.close_aof();
-        }
     }
 
     /// Writes the AOF out, makes it durable and takes it out of force.

@@ -6,9 +6,12 @@
 
 mod aof_files;
 mod children;
+mod due;
 mod recovery;
+mod rewrite;
 mod shutdown;
 mod start;
+mod watch;
 mod whole_databases;
 
 use std::path::PathBuf;
@@ -31,6 +34,7 @@ use crate::snapshot::ChildKind;
 use crate::{allocator, clock, log};
 use aof_files::AofFiles;
 use children::RunningChild;
+use due::RewriteDelay;
 pub use shutdown::SaveOnShutdown;
 pub use whole_databases::WholeDatabases;
 
@@ -38,7 +42,7 @@ pub enum Request {
     /// Write the snapshot now, with all workers standing still.
     Save(ReplyTo),
     /// The plans have changed: start the child that is reserved there.
-    StartChild(ChildKind),
+    StartChild(ChildKind, ReplyTo),
     /// CONFIG SET appendonly.
     SetAppendOnly(bool, Option<ReplyTo>),
     /// A command about databases with many keys.
@@ -80,7 +84,9 @@ pub struct Coordinator {
     files_to_remove: Vec<PathBuf>,
     next_chores: Instant,
     next_second: Instant,
-    last_save_try: Instant,
+    /// When a snapshot was last begun in the background, in Unix seconds.
+    last_save_try_seconds: i64,
+    rewrite_delay: RewriteDelay,
     ops: OpsMeter,
 }
 
@@ -104,7 +110,8 @@ impl Coordinator {
             files_to_remove,
             next_chores: now,
             next_second: now,
-            last_save_try: now,
+            last_save_try_seconds: 0,
+            rewrite_delay: RewriteDelay::default(),
             ops: OpsMeter::default(),
         }
     }
@@ -159,14 +166,14 @@ impl Coordinator {
                 // One may have been started since the command looked.
                 let reply: &[u8] = if is_saving(self.server) {
                     b"-ERR Background save already in progress\r\n"
-                } else if self.save_now().is_ok() {
+                } else if self.save_as_asked().is_ok() {
                     b"+OK\r\n"
                 } else {
                     b"-ERR\r\n"
                 };
                 reply_to.send(self.server, reply);
             }
-            Request::StartChild(kind) => self.start_child(kind),
+            Request::StartChild(kind, reply_to) => self.start_child(kind, Some(reply_to)),
             Request::SetAppendOnly(on, reply_to) => {
                 self.set_append_only(on);
                 // At once: who waits for the rewrite to end must not be shown that none runs yet.
@@ -218,6 +225,7 @@ impl Coordinator {
         if clock::instant() >= self.next_second {
             self.next_second = clock::instant() + Duration::from_secs(1);
             server.aof.retry(server);
+            self.settle_manifest();
         }
         self.advance_epoch();
         server.snapshot.refresh(&config, &server.aof);

@@ -15,7 +15,7 @@ use super::aof_files::AofFiles;
 use super::Coordinator;
 use crate::load::{options, IntoShards, ReplyTo};
 use crate::recovery::os_crashed;
-use crate::{clock, log, supervision};
+use crate::{allocator, clock, log, supervision};
 
 /// Why the dataset could not be loaded; the server does not start without it.
 pub enum LoadFailure {
@@ -179,6 +179,7 @@ impl Coordinator {
         let state = &self.server.snapshot;
         state.last_load_keys_loaded.store(stats.keys, Relaxed);
         state.last_load_keys_expired.store(stats.expired, Relaxed);
+        state.sizes[0].note(stats.bytes, allocator::used_bytes());
     }
 
     /// Loads a snapshot, if there is one.
@@ -223,6 +224,7 @@ impl Coordinator {
     /// written twice, or a copy where the file system has no links.
     fn adopt_dump(&mut self, dump: &Path) -> Result<(), LoadFailure> {
         self.storage.create_dir(self.aof_files.dir())?;
+        self.aof_files.mark_beginning(&*self.storage)?;
         let mut manifest = Manifest::default();
         let base = manifest.next_base(self.aof_files.prefix(), true);
         let path = self.aof_files.dir().join(&base.name);

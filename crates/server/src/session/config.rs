@@ -73,6 +73,7 @@ impl Worker {
             }
             Totals::reset(server);
             server.stats.latest_fork_micros.set(0);
+            server.stats.latest_fork_freeze_micros.set(0);
         });
         c.reply().ok();
         Ok(())

@@ -116,8 +116,9 @@ impl Worker {
             None => {
                 plans.child = Some(ChildKind::Snapshot);
                 drop(plans);
-                self.request(Request::StartChild(ChildKind::Snapshot));
-                c.reply().simple("Background saving started");
+                // It replies once the child is there.
+                let reply_to = self.wait_for_reply(c);
+                self.request(Request::StartChild(ChildKind::Snapshot, reply_to));
                 return Ok(());
             }
         }
@@ -136,9 +137,8 @@ impl Worker {
             None if !situation.in_transaction() => {
                 plans.child = Some(ChildKind::Rewrite);
                 drop(plans);
-                self.request(Request::StartChild(ChildKind::Rewrite));
-                c.reply()
-                    .simple("Background append only file rewriting started");
+                let reply_to = self.wait_for_reply(c);
+                self.request(Request::StartChild(ChildKind::Rewrite, reply_to));
             }
             _ => {
                 plans.rewrite_scheduled = true;

@@ -1,7 +1,6 @@
 //! `# Persistence`.
 
-use std::fmt::Write;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use persistence::storage::sync::SyncService;
 
@@ -20,10 +19,10 @@ pub const SECTION: Section = Section {
 
 fn write(facts: &Facts, out: &mut String) {
     put(facts, out, FIELDS);
+    put(facts, out, OWN_FIELDS);
     if facts.server.aof.is_on() {
         put(facts, out, AOF_FIELDS);
         put(facts, out, RECOVERY_FIELDS);
-        put_shards(facts, out);
     }
     if facts.server.is_loading() {
         put(facts, out, LOADING_FIELDS);
@@ -72,7 +71,7 @@ const FIELDS: &[Field] = &[
     ("rdb_current_bgsave_time_sec", |f| {
         child_seconds(f, ChildKind::Snapshot).to_string()
     }),
-    ("rdb_saves", |f| f.totals.snapshots_saved.to_string()),
+    ("rdb_saves", |f| f.totals.snapshots_begun.to_string()),
     ("rdb_last_cow_size", |f| {
         let state = &f.server.snapshot;
         state.last_snapshot_cow_bytes.load(Relaxed).to_string()
@@ -123,6 +122,38 @@ const FIELDS: &[Field] = &[
     ("module_fork_last_cow_size", |_| "0".into()),
 ];
 
+/// What Redis does not have.
+const OWN_FIELDS: &[Field] = &[
+    ("rdb_last_bgsave_error", |f| {
+        last_error(f, ChildKind::Snapshot)
+    }),
+    ("rdb_last_verified_time", |f| {
+        let state = &f.server.snapshot;
+        state.last_verified_seconds.load(Relaxed).to_string()
+    }),
+    ("rdb_refused_without_space", |f| {
+        count(&f.server.snapshot.snapshots_without_space)
+    }),
+    ("aof_last_bgrewrite_error", |f| {
+        last_error(f, ChildKind::Rewrite)
+    }),
+    ("aof_rewrites_refused_without_space", |f| {
+        count(&f.server.snapshot.rewrites_without_space)
+    }),
+    ("aof_rewrite_waits_for_space", |f| {
+        truth(f.server.snapshot.rewrite_waits_for_space.load(Relaxed))
+    }),
+    ("latest_fork_freeze_usec", |f| {
+        f.server.stats.latest_fork_freeze_micros.get().to_string()
+    }),
+    ("children_over_cow_limit", |f| {
+        count(&f.server.snapshot.children_over_cow_limit)
+    }),
+    ("children_without_progress", |f| {
+        count(&f.server.snapshot.children_without_progress)
+    }),
+];
+
 const AOF_FIELDS: &[Field] = &[
     ("aof_current_size", |f| f.server.aof.size().to_string()),
     ("aof_base_size", |f| {
@@ -169,33 +200,6 @@ const RECOVERY_FIELDS: &[Field] = &[
     }),
 ];
 
-/// One line for each shard's segment. A position is never ahead of those before it in this list: durable, written.
-fn put_shards(facts: &Facts, out: &mut String) {
-    let aof = &facts.server.aof;
-    let Some(sync) = aof.sync() else {
-        return;
-    };
-    for shard in &facts.shards {
-        let index = shard.index;
-        let durable = aof.durable(index).0;
-        let written = aof.written(index).0.max(durable);
-        let times = sync.times(index);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "aof_shard{}:written_lsn={written},durable_lsn={durable},file_bytes={},buffer_bytes={},fsyncs={},\
-             fsync_ms_last={},fsync_ms_max={},pending_ms={}\r\n",
-            index.0,
-            aof.segment_len(index),
-            shard.log_end.0.saturating_sub(written),
-            sync.sync_count(index),
-            times.last_ms,
-            times.max_ms,
-            times.pending_ms,
-        );
-    }
-}
-
 const LOADING_FIELDS: &[Field] = &[
     ("loading_start_time", |f| {
         (f.server.snapshot.loading_started_at.load(Relaxed) / 1000).to_string()
@@ -222,6 +226,18 @@ const LOADING_FIELDS: &[Field] = &[
 fn recovery<T>(facts: &Facts, of: impl FnOnce(&LastRecovery) -> T) -> T {
     let last = &facts.server.snapshot.last_recovery;
     of(&last.lock().expect("no holder of this lock panics"))
+}
+
+fn last_error(facts: &Facts, kind: ChildKind) -> String {
+    facts
+        .server
+        .snapshot
+        .last_error(kind)
+        .replace(['\r', '\n'], " ")
+}
+
+fn count(counter: &AtomicU64) -> String {
+    counter.load(Relaxed).to_string()
 }
 
 fn child(facts: &Facts) -> Option<ChildKind> {

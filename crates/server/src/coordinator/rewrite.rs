@@ -1,0 +1,268 @@
+//! Rewriting the AOF, and switching it on, which begins with a rewrite.
+//!
+//! A rewrite begins a generation at the instant of the fork; the child's base and that generation
+//! replace all that was before. Everything that takes long is done before the workers are stopped.
+//! Invariants: whatever fails, at any step, the set on disk is the one before or the one after, and
+//! files that belong to neither are removed; an old file is removed when the manifest under which
+//! it is history is durable; generations that failed rewrites leave behind are merged.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use config::Config;
+use persistence::aof::manifest::{Found, Manifest};
+use persistence::aof::merge::merge_generations;
+use persistence::aof::{AofError, SegmentId};
+use persistence::storage::Open;
+
+use super::aof_files::NextGeneration;
+use super::Coordinator;
+use crate::log;
+use crate::snapshot::ChildKind;
+
+/// What a base in RDB form begins with.
+const RDB_MAGIC: &[u8; 5] = b"REDIS";
+
+impl Coordinator {
+    /// What can be done for a rewrite while clients are served. `None`: the AOF is off, and only a
+    /// base will be written.
+    pub(super) fn prepare_rewrite(
+        &mut self,
+        config: &Config,
+    ) -> Result<Option<NextGeneration>, String> {
+        self.prepare_files(config)
+            .map_err(|error| error.to_string())?;
+        if !config.appendonly && !self.server.aof.is_on() {
+            self.aof_files.rewriting = None;
+            if !self.aof_files.stored {
+                self.take_over_manifest();
+            }
+            return Ok(None);
+        }
+        if self.server.aof.is_on() {
+            // The bulk of it now, so that what is left for the stop is little.
+            self.make_durable()?;
+        }
+        let next = self
+            .reserve_generation()
+            .map_err(|error| error.to_string())?;
+        Ok(Some(next))
+    }
+
+    fn prepare_files(&mut self, config: &Config) -> Result<(), AofError> {
+        let dir = self.aof_files.dir().to_owned();
+        self.storage
+            .create_dir(&dir)
+            .map_err(|error| AofError::Io {
+                path: dir.clone(),
+                doing: "create",
+                error,
+            })?;
+        if self.aof_files.unsettled {
+            self.aof_files.store(&*self.storage)?;
+        }
+        if !self.aof_files.stored {
+            if config.appendonly {
+                self.aof_files.mark_beginning(&*self.storage)?;
+            }
+            return Ok(());
+        }
+        let prefix = self.aof_files.prefix().clone();
+        let manifest = self.aof_files.manifest();
+        if let Some(merged) = merge_generations(&*self.storage, &dir, &prefix, manifest)? {
+            self.aof_files
+                .replace(&*self.storage, merged.manifest, merged.files)?;
+            self.aof_files.remove_history(&*self.storage);
+        }
+        Ok(())
+    }
+
+    /// With all workers standing still: writes the logs out and opens the new segments where they
+    /// end, so that what the child is about to see and what follows meet without a gap.
+    pub(super) fn open_segments(&mut self, next: &mut NextGeneration) -> Result<(), String> {
+        let durable = match self.server.aof.is_on() {
+            true => self.make_durable(),
+            false => Ok(()),
+        };
+        durable
+            .and_then(|()| {
+                self.open_generation(next)
+                    .map_err(|error| error.to_string())
+            })
+            .inspect_err(|_| self.discard_generation(next))
+    }
+
+    /// Puts the new generation in force, the child having been forked. On an error the old one is.
+    pub(super) fn switch_generation(&mut self, next: NextGeneration) -> Result<(), String> {
+        let NextGeneration {
+            mut manifest,
+            segments,
+            writers,
+        } = next;
+        let names: Vec<OsString> = segments.into_iter().map(|(_, name)| name).collect();
+        if self.aof_files.stored {
+            manifest.run = Some(self.run_mark());
+            self.aof_files
+                .replace(&*self.storage, manifest, names)
+                .map_err(|error| error.to_string())?;
+        } else {
+            // The set on disk is another one, or none, until there is a base.
+            self.aof_files.manifest = manifest;
+        }
+        let generation = self.aof_files.manifest.generation_last();
+        self.aof_files.rewriting = Some(generation);
+        self.install(writers);
+        if !self.aof_files.stored {
+            self.aof_files.first_begun.get_or_insert(generation);
+            self.remove_attempts(generation);
+        }
+        if !self.server.aof.is_on() {
+            self.enable_logs(true);
+        }
+        Ok(())
+    }
+
+    /// The child has written the base: puts it in force and removes what it replaces.
+    pub(super) fn finish_rewrite(&mut self, written: &Path) -> Result<(), String> {
+        if let Err(error) = self.put_base_in_force(written) {
+            log!(Warning, "Cannot put the rewritten AOF in force: {error}");
+            return Err(error.to_string());
+        }
+        log!(Notice, "Background AOF rewrite finished successfully");
+        let state = &self.server.snapshot;
+        state.rewrites_done.fetch_add(1, Relaxed);
+        self.aof_files.measure_older(&*self.storage);
+        state
+            .aof_base_bytes
+            .store(self.aof_files.size(&self.server.aof), Relaxed);
+        self.publish_size();
+        Ok(())
+    }
+
+    fn put_base_in_force(&mut self, written: &Path) -> Result<(), AofError> {
+        let io = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |error| AofError::Io { path, doing, error }
+        };
+        let mut magic = [0; RDB_MAGIC.len()];
+        let read = self
+            .storage
+            .open(written, Open::Read)
+            .and_then(|file| file.read_at(&mut magic, 0))
+            .map_err(io("read", written))?;
+        let is_rdb = magic[..read] == *RDB_MAGIC;
+        let files = &mut self.aof_files;
+        let base = files.manifest().next_base(files.prefix(), is_rdb);
+        let (name, path) = (base.name.clone(), files.dir().join(&base.name));
+        self.storage
+            .rename(written, &path)
+            .map_err(io("rename", written))?;
+        let synced = self.storage.sync_dir(files.dir());
+        if let Err(error) = synced {
+            files.remove(&*self.storage, &name);
+            return Err(io("sync", files.dir())(error));
+        }
+        let generation = files
+            .rewriting
+            .take()
+            .unwrap_or(files.manifest().generation_last() + 1);
+        let manifest = files.manifest().rewritten(base, generation);
+        files.replace(&*self.storage, manifest, vec![name])?;
+        files.remove_history(&*self.storage);
+        Ok(())
+    }
+
+    /// A rewrite failed. While a set is in force that changes nothing; an AOF that was just
+    /// switched on is tried again, and the segments of this attempt mean nothing.
+    pub(super) fn rewrite_failed(&mut self) {
+        self.aof_files.rewriting = None;
+        if self.server.aof.is_on() && !self.aof_files.stored {
+            self.plan_rewrite(true);
+        }
+    }
+
+    /// Removes what attempts to switch the AOF on have begun, up to this generation.
+    fn remove_attempts(&mut self, before: u64) {
+        let files = &mut self.aof_files;
+        let Some(first) = files.first_begun else {
+            return;
+        };
+        let attempts = first..before;
+        let (abandoned, kept) = std::mem::take(&mut files.manifest.files)
+            .into_iter()
+            .partition::<Vec<_>, _>(|file| {
+                let begun = |id: SegmentId| attempts.contains(&id.generation);
+                file.segment.is_some_and(begun)
+            });
+        files.manifest.files = kept;
+        for file in abandoned {
+            files.remove(&*self.storage, &file.name);
+        }
+    }
+
+    /// Tries again to make sure which manifest a start will find.
+    pub(super) fn settle_manifest(&mut self) {
+        if self.aof_files.unsettled && self.aof_files.store(&*self.storage).is_ok() {
+            log!(Notice, "The AOF manifest could be stored again.");
+        }
+    }
+
+    fn plan_rewrite(&self, wanted: bool) {
+        let mut plans = self
+            .server
+            .snapshot
+            .plans
+            .lock()
+            .expect("no holder of this lock panics");
+        plans.rewrite_scheduled = wanted;
+    }
+
+    /// CONFIG SET appendonly.
+    pub(super) fn set_append_only(&mut self, on: bool) {
+        if on == self.server.aof.is_on() {
+            return;
+        }
+        if on {
+            self.aof_files.stored = false;
+            self.server.aof.set_in_force(false);
+            self.aof_files.first_begun = None;
+            self.take_over_manifest();
+            self.plan_rewrite(true);
+        } else {
+            self.kill_child(ChildKind::Rewrite);
+            self.plan_rewrite(false);
+            self.close_aof();
+            if !self.aof_files.stored {
+                self.remove_attempts(u64::MAX);
+                let (dir, prefix) = (self.aof_files.dir(), self.aof_files.prefix());
+                Manifest::unmark_beginning(&*self.storage, dir, prefix);
+            }
+        }
+    }
+
+    /// Continues the numbers of a set that is there; whatever it holds is about to be replaced.
+    fn take_over_manifest(&mut self) {
+        let files = &self.aof_files;
+        let found = Manifest::load(
+            &*self.storage,
+            Path::new("."),
+            files.dir().as_os_str(),
+            files.prefix(),
+        );
+        self.aof_files.manifest = match found {
+            Ok(Found::Manifest(manifest)) => manifest,
+            _ => Manifest::default(),
+        };
+    }
+
+    /// Removes what children of servers that were killed have left.
+    pub(super) fn remove_old_temps(&self) {
+        let dir = self.aof_files.dir();
+        for name in self.storage.list(dir).unwrap_or_default() {
+            if name.as_encoded_bytes().starts_with(b"temp-rewriteaof-bg-") {
+                self.aof_files.remove(&*self.storage, &name);
+            }
+        }
+    }
+}
