@@ -46,6 +46,7 @@ def all_targets(shards: int) -> tuple[Target, ...]:
         faster("aof", 1.8), cheaper("aof", "", 0.75),
         Target("aof", many, "throughput", 0.75, True, "throughput, of that without AOF", f"{many}-no-aof"),
         Target("aofmixed", many, "throughput", 0.95, True, "throughput, of that without AOF", f"{many}-no-aof"),
+        Target("always", many, "mixed_gets", 0.9, True, "GETs beside SETs, of those without AOF", f"{many}-no-aof"),
         Target("bgsave", many, "seconds", 0.4, False, "time of a BGSAVE"),
         Target("load", many, "seconds", 0.5, False, "time to load the dump"),
         Target("replay", many, "seconds", 0.5, False, "time to replay the AOF"),

@@ -241,8 +241,10 @@ impl Aof {
                 .filter(|(shard, end)| sync.durable(*shard) < *end)
                 .peekable();
             if missing.peek().is_some() {
-                // Under another policy nobody has asked for them yet.
-                missing.for_each(|(shard, end)| sync.request(*shard, *end));
+                if self.fsyncs_always() {
+                    // Written before that policy was chosen, they were not asked for yet.
+                    missing.for_each(|(shard, end)| sync.request(*shard, *end));
+                }
                 return durable.min(unit.begin);
             }
             units.pop_front();
@@ -625,6 +627,11 @@ impl Aof {
     /// Bytes of all files that a start would load.
     pub fn size(&self) -> u64 {
         self.older_bytes.load(Relaxed) + self.segment_bytes()
+    }
+
+    /// Bytes of a shard's segment.
+    pub fn segment_len(&self, shard: ShardIndex) -> u64 {
+        self.segments[usize::from(shard.0)].len.load(Relaxed)
     }
 
     /// Bytes of all segments in force.

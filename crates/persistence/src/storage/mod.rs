@@ -9,6 +9,7 @@ pub mod ring;
 pub mod simulated;
 pub mod sync;
 pub mod sync_glommio;
+mod sync_times;
 
 pub use os::OsStorage;
 

@@ -10,6 +10,8 @@
 //! dropped the pages; a driver neither allocates nor holds a lock between two datasyncs, and while paused it is parked
 //! or inside datasync, so that a fork finds it harmless.
 
+pub use super::sync_times::SyncTimes;
+use super::sync_times::Times;
 use super::StorageFile;
 use crate::clock;
 use keyspace::{Lsn, ShardIndex};
@@ -95,6 +97,7 @@ pub(super) struct Slot {
     /// The `began_ms` of the last datasync that was counted as delayed.
     delay_counted: AtomicU64,
     delays: AtomicU64,
+    times: Times,
     files: Mutex<Files>,
     thread: OnceLock<Thread>,
 }
@@ -148,6 +151,7 @@ impl SyncService {
             syncs: AtomicU64::new(0),
             delay_counted: AtomicU64::new(0),
             delays: AtomicU64::new(0),
+            times: Times::default(),
             files: Mutex::new(Files {
                 current: None,
                 retired: Vec::with_capacity(RETIRED_MAX),
@@ -207,6 +211,7 @@ impl SyncService {
         files.retired.clear();
         slot.durable.fetch_max(slot.written.load(SeqCst), SeqCst);
         slot.marks_durable.store(slot.marks.load(SeqCst), SeqCst);
+        slot.times.settle();
     }
 
     /// Tells that the segment's file holds everything up to `lsn`. Wakes nobody: the timer of `EverySecond` picks it up.
@@ -217,6 +222,9 @@ impl SyncService {
         let began_ms = slot.began_ms.load(Relaxed);
         if began_ms != 0 {
             self.look_at_delay(slot, began_ms);
+        }
+        if slot.durable.load(Relaxed) < lsn.0 {
+            slot.times.wrote(|| self.shared.now_ms());
         }
     }
 
@@ -261,6 +269,7 @@ impl SyncService {
         if slot.durable.load(SeqCst) >= lsn.0 || slot.requested.fetch_max(lsn.0, SeqCst) >= lsn.0 {
             return;
         }
+        slot.times.wrote(|| self.shared.now_ms());
         // A driver that is at work on this segment looks again before it rests.
         let resting = match self.backend {
             SyncBackend::Glommio => slot.began_ms.load(SeqCst) == 0,
@@ -310,6 +319,11 @@ impl SyncService {
     /// Datasyncs done for this segment.
     pub fn sync_count(&self, segment: ShardIndex) -> u64 {
         self.slot(segment).syncs.load(Relaxed)
+    }
+
+    /// How long the segment's datasyncs take, and how long something has been waiting for one.
+    pub fn times(&self, segment: ShardIndex) -> SyncTimes {
+        self.slot(segment).times.read(self.shared.now_ms())
     }
 
     pub fn set_policy(&self, policy: SyncPolicy) {
@@ -555,6 +569,11 @@ impl Shared {
         first + PERIOD * periods as u32
     }
 
+    /// Milliseconds since the service began, plus one.
+    fn now_ms(&self) -> u64 {
+        clock::elapsed_since(self.epoch).as_millis() as u64 + 1
+    }
+
     pub(super) fn begin(&self, index: usize) -> Option<Turn> {
         let slot = &self.slots[index];
         let turn = slot.begin();
@@ -570,7 +589,11 @@ impl Shared {
 
     pub(super) fn end(&self, index: usize, turn: Turn, result: io::Result<()>) {
         let slot = &self.slots[index];
+        let is_done = result.is_ok() && !turn.retired;
         slot.end(turn, result);
+        let is_behind = || slot.written.load(SeqCst) > slot.durable.load(SeqCst);
+        let began = slot.began_ms.load(SeqCst);
+        slot.times.synced(began, self.now_ms(), is_done, is_behind);
         slot.began_ms.store(0, SeqCst);
         (self.on_durable)(ShardIndex(index as u16));
     }

@@ -1,5 +1,6 @@
 //! `# Persistence`.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use persistence::storage::sync::SyncService;
@@ -23,6 +24,7 @@ fn write(facts: &Facts, out: &mut String) {
     if facts.server.aof.is_on() {
         put(facts, out, AOF_FIELDS);
         put(facts, out, RECOVERY_FIELDS);
+        put_shards(facts, out);
     }
     if facts.server.is_loading() {
         put(facts, out, LOADING_FIELDS);
@@ -199,6 +201,33 @@ const RECOVERY_FIELDS: &[Field] = &[
         recovery(f, |last| last.report.clone())
     }),
 ];
+
+/// One line for each shard's segment. A position is never ahead of those before it in this list: durable, written.
+fn put_shards(facts: &Facts, out: &mut String) {
+    let aof = &facts.server.aof;
+    let Some(sync) = aof.sync() else {
+        return;
+    };
+    for shard in &facts.shards {
+        let index = shard.index;
+        let durable = aof.durable(index).0;
+        let written = aof.written(index).0.max(durable);
+        let times = sync.times(index);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "aof_shard{}:written_lsn={written},durable_lsn={durable},file_bytes={},buffer_bytes={},fsyncs={},\
+             fsync_ms_last={},fsync_ms_max={},pending_ms={}\r\n",
+            index.0,
+            aof.segment_len(index),
+            shard.log_end.0.saturating_sub(written),
+            sync.sync_count(index),
+            times.last_ms,
+            times.max_ms,
+            times.pending_ms,
+        );
+    }
+}
 
 const LOADING_FIELDS: &[Field] = &[
     ("loading_start_time", |f| {
