@@ -64,6 +64,11 @@ class Installation:
     def systemctl(self, *args: str) -> None:
         subprocess.run(["systemctl", *args], env=self.environment(), check=True, timeout=60)
 
+    def configure(self, directive: str, value: str) -> None:
+        """For the next start."""
+        with open(self.root / "etc" / "basalt.conf", "a") as config:
+            config.write(f"{directive} {value}\n")
+
     def script(self, page: str, name: str) -> Path:
         """A script that a page shows (`file=name`), ready to be run."""
         (block,) = [block for block in read_page(DOCS / page).blocks if block.options.get("file") == name]

@@ -50,8 +50,8 @@ class Writer(threading.Thread):
 
 @pytest.fixture(params=["everysec", "always"])
 def busy(request, installation: Installation):
+    installation.configure("appendfsync", request.param)
     installation.systemctl("start", "basalt")
-    installation.run("redis-cli", "CONFIG", "SET", "appendfsync", request.param)
     writers = [Writer(installation.port, f"writer-{i}") for i in range(WRITERS)]
     for writer in writers:
         writer.start()
@@ -98,6 +98,21 @@ def test_the_copy_of_the_aof_is_one_instant(busy, tmp_path) -> None:
         shutil.copytree(path, tmp_path / f"redis-{path.name}" / "appendonlydir")
         with Server("redis", dir=tmp_path / f"redis-{path.name}", appendonly="yes") as restored, restored.client() as client:
             check_is_one_instant(client, writers, before, after)
+
+
+def test_a_copy_that_is_not_final_is_not_called_one(installation: Installation) -> None:
+    """Without the rewrite (refused for lack of space, say) the links still grow."""
+    installation.systemctl("start", "basalt")
+    redis_cli = installation.bin / "redis-cli"
+    redis_cli.rename(installation.bin / "redis-cli.real")
+    redis_cli.write_text('#!/bin/sh\n[ "$1" != BGREWRITEAOF ] || { echo "ERR no space"; exit 0; }\nexec "$0.real" "$@"\n')
+    redis_cli.chmod(0o755)
+    done = installation.run(installation.script("backups.md", "basalt-backup-aof"))
+    assert done.returncode == 1 and "no rewrite began" in done.stderr
+    assert list((installation.root / "backups").iterdir()) == []
+    assert not (installation.root / "basalt" / "appendonlydir.backup").exists()
+    with Client(installation.port) as client:
+        assert client.cmd("CONFIG", "GET", "auto-aof-rewrite-percentage")[1] == b"100"
 
 
 def test_the_copy_of_the_snapshot_is_one_instant(busy, tmp_path) -> None:
