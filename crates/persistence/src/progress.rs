@@ -12,6 +12,8 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Bytes in all, where that is known beforehand.
     pub bytes_total: AtomicU64,
+    /// Of a load: the memory in use when the snapshot was taken, by what it says.
+    pub used_memory_bytes: AtomicU64,
     /// Memory that a child no longer shares with its parent, as it was measured last.
     pub copied_bytes: AtomicU64,
     /// How often that was measured.
@@ -32,6 +34,7 @@ impl Progress {
             &self.keys,
             &self.bytes,
             &self.bytes_total,
+            &self.used_memory_bytes,
             &self.copied_bytes,
             &self.copies_measured,
             &self.copies_wanted,
@@ -46,6 +49,15 @@ impl Progress {
 
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Takes up what the first fields of a snapshot say.
+    pub(crate) fn note_aux(&self, aux: &[(Vec<u8>, Vec<u8>)]) {
+        let said = aux.iter().find(|(key, _)| key == b"used-mem");
+        let bytes = said.and_then(|(_, value)| datatypes::number::parse_u64(value));
+        if let Some(bytes) = bytes {
+            self.used_memory_bytes.store(bytes, Relaxed);
+        }
     }
 
     pub fn bytes_total(&self) -> u64 {

@@ -2,21 +2,18 @@
 //! threads at once.
 //!
 //! Workers answer LOADING meanwhile, so batons are free; they are taken all the same, for a
-//! batch of keys or a command each, because a file's keys may belong to any shard.
+//! batch of keys or of commands each, because a file's keys may belong to any shard.
 
-use commands::Run;
-use keyspace::{DbIndex, Entry, Key, ShardIndex, UnixMillis, View};
+use keyspace::{DbIndex, Entry, Key, ShardIndex};
 use persistence::aof::recover::ReplaySink;
 use persistence::aof::replay::CommandReceiver;
 use persistence::rdb::load::{KeyReceiver, LoadOptions, LoadSink, LoadedKey};
 use reactor::ConnId;
-use resp::{OwnedArgv, Protocol};
 
 use crate::clock;
+use crate::replay::Replay;
 use crate::shared::Server;
-use crate::worker::environment::{limits, Environment};
-use crate::worker::posted::Caller;
-use crate::worker::route::ShardSet;
+use crate::worker::environment::limits;
 
 /// Keys collected for a shard before they are put in under one baton.
 const KEYS_PER_BATON: usize = 256;
@@ -54,12 +51,11 @@ impl LoadSink for IntoShards {
 
 impl ReplaySink for IntoShards {
     fn command_receiver(&self) -> Box<dyn CommandReceiver + '_> {
-        Box::new(Commands {
-            server: self.server,
-            env: Environment::new(clock::unix_millis().0 as u64, &self.server.config()),
-            argv: OwnedArgv::default(),
-            out: Vec::new(),
-        })
+        Box::new(Replay::new(self.server, 0))
+    }
+
+    fn command_receiver_alone(&self, threads: usize) -> Box<dyn CommandReceiver + '_> {
+        Box::new(Replay::new(self.server, threads))
     }
 }
 
@@ -112,96 +108,6 @@ impl KeyReceiver for Keys {
 
     fn finish(&mut self) -> Result<(), String> {
         (0..self.collected.len()).try_for_each(|shard| self.put_in(shard))
-    }
-}
-
-/// One segment's commands.
-struct Commands {
-    server: &'static Server,
-    env: Environment,
-    argv: OwnedArgv,
-    out: Vec<u8>,
-}
-
-/// The time during replay: before any expiry, so that keys live until the log deletes them or
-/// the server runs.
-const REPLAY_TIME: UnixMillis = UnixMillis(0);
-
-impl CommandReceiver for Commands {
-    fn command(&mut self, db: DbIndex, args: &[&[u8]]) -> Result<(), String> {
-        if db.0 >= self.server.config().databases {
-            return Err(format!("database {} is beyond `databases`", db.0));
-        }
-        self.argv.clear();
-        args.iter().for_each(|arg| self.argv.push(arg));
-        let argv = self.argv.argv();
-        let name = args.first().copied().unwrap_or_default();
-        let command = commands::find(name)
-            .ok_or_else(|| format!("unknown command '{}'", name.escape_ascii()))?;
-        if !command.accepts_arity(args.len()) {
-            return Err(format!("wrong number of arguments for '{}'", command.name));
-        }
-        let caller = Caller {
-            db,
-            protocol: Protocol::Resp2,
-            no_touch: false,
-        };
-        let slots = self.server.slots;
-        self.out.clear();
-        let mut shards = ShardSet::new(slots);
-        let handler = match command.run {
-            Run::Keys(handler) => {
-                if let Some(key) = command.single_key().and_then(|index| argv.get(index)) {
-                    let shard = slots.shard_of(key);
-                    let (env, out) = (&mut self.env, &mut self.out);
-                    // An error reply changes nothing, here as when the command ran first.
-                    let _ = self.server.with_shard(shard, |shard| {
-                        env.call(
-                            handler,
-                            &mut View::one(shard, slots),
-                            caller,
-                            REPLAY_TIME,
-                            argv,
-                            None,
-                            out,
-                        )
-                    });
-                    return Ok(());
-                }
-                shards.add_keys(command, argv);
-                handler
-            }
-            Run::AllShards(handler) | Run::WholeDatabases(handler) => {
-                shards.add_all();
-                handler
-            }
-            _ => {
-                return Err(format!(
-                    "'{}' has no place in an append-only file",
-                    command.name
-                ))
-            }
-        };
-        let mut guards: Vec<_> = shards
-            .iter()
-            .map(|shard| self.server.shard(shard).baton.take())
-            .collect();
-        let mut view = View::several(guards.iter_mut().map(|guard| &mut **guard).collect(), slots);
-        // As above.
-        let _ = self.env.call(
-            handler,
-            &mut view,
-            caller,
-            REPLAY_TIME,
-            argv,
-            None,
-            &mut self.out,
-        );
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
-        Ok(())
     }
 }
 

@@ -24,6 +24,11 @@ use std::sync::Mutex;
 pub trait ReplaySink: LoadSink {
     /// Called on the thread that runs the file. Two files that run at once hold no key in common.
     fn command_receiver(&self) -> Box<dyn CommandReceiver + '_>;
+
+    /// The same for a file that runs alone, and may have its commands run by so many threads.
+    fn command_receiver_alone(&self, _threads: usize) -> Box<dyn CommandReceiver + '_> {
+        self.command_receiver()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +97,11 @@ pub fn load_aof(
         ..AofLoaded::default()
     };
     let generations = manifest.generations();
+    // All of it from the start, so that nobody is told 99% in between. A base counts itself.
+    for entry in generations.iter().flatten() {
+        let file = OpenFile::new(storage, dir, entry)?;
+        progress.bytes_total.fetch_add(file.len, Relaxed);
+    }
     if let Some(base) = manifest.base() {
         let file = OpenFile::new(storage, dir, base)?;
         load_base(
@@ -111,9 +121,6 @@ pub fn load_aof(
             .iter()
             .map(|file| OpenFile::new(storage, dir, file))
             .collect::<Result<_, _>>()?;
-        for file in &files {
-            progress.bytes_total.fetch_add(file.len, Relaxed);
-        }
         let mut scans = scan_all(&files, options.rdb.threads, Limit::default())?;
         let ends = decide_ends(&files, &scans, newest, options.rules())?;
         let ours = rescan_cut(&files, &mut scans, &ends)?;
@@ -235,7 +242,7 @@ fn load_base(
     }
     let scan = scan_segment(base.file.clone(), &base.path, from, base.len)?;
     let end = end_of_flawed(base, &scan, newest, options.rules())?;
-    let mut receiver = sink.command_receiver();
+    let mut receiver = sink.command_receiver_alone(options.rdb.threads);
     loaded.commands += replay(
         base.file.clone(),
         &base.path,
@@ -319,8 +326,11 @@ fn replay_all(
     sink: &dyn ReplaySink,
     progress: &Progress,
 ) -> Result<u64, AofError> {
-    let run = |i: usize, from: u64, end: u64| {
-        let mut receiver = sink.command_receiver();
+    let run = |i: usize, from: u64, end: u64, alone: bool| {
+        let mut receiver = match alone {
+            true => sink.command_receiver_alone(options.rdb.threads),
+            false => sink.command_receiver(),
+        };
         let file: &OpenFile = &files[i];
         replay(
             file.file.clone(),
@@ -336,11 +346,13 @@ fn replay_all(
             .foreign_from
             .map_or(ends[i].len, |from| from.min(ends[i].len))
     };
-    let counts = in_parallel(files.len(), options.rdb.threads, |i| run(i, 0, own_end(i)))?;
+    let counts = in_parallel(files.len(), options.rdb.threads, |i| {
+        run(i, 0, own_end(i), files.len() == 1)
+    })?;
     let mut count = counts.into_iter().sum();
     for (i, end) in ends.iter().enumerate() {
         if own_end(i) < end.len {
-            count += run(i, own_end(i), end.len)?;
+            count += run(i, own_end(i), end.len, true)?;
         }
     }
     Ok(count)

@@ -142,7 +142,9 @@ pub fn load_stream(
     if options.threads <= 1 {
         let mut parser = shared.parser();
         loop {
-            match scanner.next(LARGE_BYTES)? {
+            let next = scanner.next(LARGE_BYTES)?;
+            progress.note_aux(&scanner.aux);
+            match next {
                 Next::Piece(piece) => parser.piece(&piece.bytes, piece.offset, piece.db)?,
                 Next::Large(db) => parser.large(&mut scanner, db)?,
                 Next::End => break,
@@ -201,7 +203,9 @@ fn scan_pieces<R: Read>(
     parser: &mut Parser<'_>,
 ) -> Result<(), RdbError> {
     while !shared.failed.load(Relaxed) {
-        match scanner.next(LARGE_BYTES)? {
+        let next = scanner.next(LARGE_BYTES)?;
+        shared.progress.note_aux(&scanner.aux);
+        match next {
             Next::Piece(piece) => {
                 // Without receivers, a parser has failed and says why.
                 if sender.send(piece).is_err() {
@@ -586,6 +590,7 @@ fn load_indexed(
     }
     let mut aux = Vec::new();
     read_head(index, options, sink, &mut aux)?;
+    progress.note_aux(&aux);
     let shared = Parsing::new(options, sink, progress, index.dialect);
     let next = AtomicUsize::new(0);
     let work = || {

@@ -14,6 +14,7 @@ use persistence::storage::copy;
 use super::aof_files::AofFiles;
 use super::Coordinator;
 use crate::load::{options, IntoShards, ReplyTo};
+use crate::load_progress::Telling;
 use crate::recovery::os_crashed;
 use crate::{allocator, clock, log, supervision};
 
@@ -77,12 +78,14 @@ impl Coordinator {
             .loading_started_at
             .store(clock::unix_millis().0, Relaxed);
         self.aof_files = AofFiles::open(&config);
+        let telling = Telling::begin(server);
         if config.appendonly {
             let recovered = self.load_aof_or_dump(began)?;
             self.open_aof(&recovered)?;
         } else {
             self.load_dump(Path::new(&config.dbfilename), began)?;
         }
+        drop(telling);
         self.forget_changes();
         server.loading.store(false, SeqCst);
         log!(Notice, "Ready to accept connections");
@@ -294,7 +297,9 @@ impl Coordinator {
         drop(server.safe_point.stop(server));
         let logged = server.aof.is_on();
         self.log_effects(false);
+        let telling = Telling::begin(server);
         let result = load(self);
+        drop(telling);
         self.log_effects(logged);
         self.forget_changes();
         server.loading.store(false, SeqCst);

@@ -234,7 +234,11 @@ const LOADING_FIELDS: &[Field] = &[
         (f.server.snapshot.loading_started_at.load(Relaxed) / 1000).to_string()
     }),
     ("loading_total_bytes", |f| load_bytes(f).1.to_string()),
-    ("loading_rdb_used_mem", |_| "0".into()),
+    ("loading_rdb_used_mem", |f| {
+        let progress = f.server.snapshot.progress();
+        let bytes = progress.map_or(0, |p| p.used_memory_bytes.load(Relaxed));
+        bytes.to_string()
+    }),
     ("loading_loaded_bytes", |f| load_bytes(f).0.to_string()),
     ("loading_loaded_perc", |f| {
         let (loaded, total) = load_bytes(f);
