@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,14 +56,20 @@ def busy(request, installation: Installation):
     writers = [Writer(installation.port, f"writer-{i}") for i in range(WRITERS)]
     for writer in writers:
         writer.start()
-    while any(writer.acknowledged < 100 for writer in writers):
-        assert not any(writer.failure for writer in writers)
+    until(writers, lambda: min(writer.acknowledged for writer in writers) > 100)
     yield installation, writers
     for writer in writers:
         writer.ending.set()
     for writer in writers:
         writer.join()
         assert writer.failure is None
+
+
+def until(writers: list[Writer], condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert not any(writer.failure for writer in writers) and time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def check_is_one_instant(client: Client, writers: list[Writer], before: list[int], after: list[int]) -> None:
@@ -144,8 +151,10 @@ def test_copying_without_a_rewrite_is_a_power_failure_to_recovery(installation: 
     try:
         installation.run("redis-cli", "CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
         aof = installation.root / "basalt" / "appendonlydir"
-        while min((last_epoch(file) for file in aof.glob("*.incr.aof")), default=0) < 3:
-            assert not any(writer.failure for writer in writers)
+        until(writers, lambda: min(writer.acknowledged for writer in writers) > 10 * KEYS)
+        # An epoch that holds all that, whole in every file.
+        whole = max(last_epoch(file) for file in aof.glob("*.incr.aof")) + 2
+        until(writers, lambda: min(last_epoch(file) for file in aof.glob("*.incr.aof")) > whole)
         folder = tmp_path / "copy" / "appendonlydir"
         folder.mkdir(parents=True)
         # The files of one shard are older than those of the other, by many writes.
