@@ -181,6 +181,30 @@ def read_back(client: Client, prefix: str) -> dict[str, int]:
     return found
 
 
+def check_order(life: Life, found: dict[str, dict[str, int]], shards: int) -> None:
+    """Within a shard, no operation of a connection is there without its earlier ones, acknowledged or not."""
+    for prefix in life.prefixes:
+        groups: dict[int, list[int]] = {}
+        for index, (name, _) in enumerate(_KIND_LIST):
+            if name in ("counter", "list", "hash", "set", "zset", "big", "database"):
+                groups.setdefault(_slot(f"{prefix}:{name}") * shards // 16384, []).append(index)
+        for kinds in groups.values():
+            steps = [found[prefix][_KIND_LIST[kind][0]] for kind in kinds]
+            # The operations of these kinds in the order sent: all up to one, and none behind it.
+            in_order = all(a >= b for a, b in zip(steps, steps[1:]))
+            assert in_order and steps[0] - steps[-1] <= 1, (
+                f"{prefix}: {[_KIND_LIST[kind][0] for kind in kinds]} are at {steps}: no prefix of what was sent")
+
+
+def _slot(key: str) -> int:
+    crc = 0
+    for byte in key.encode():
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
+    return crc % 16384
+
+
 def check_accounts(client: Client) -> None:
     balances = [int(v or 0) for v in client.cmd("MGET", *(f"account:{i}" for i in range(ACCOUNTS)))]
     assert sum(balances) == 0, f"transfers were kept in part: {balances}"
@@ -192,18 +216,18 @@ class Ledger:
     KEPT_LIVES = 3
 
     def __init__(self) -> None:
-        self._settled: dict[str, dict[str, int]] = {}
+        self.settled: dict[str, dict[str, int]] = {}
         self._lives: list[Life] = []
 
-    def settle(self, client: Client, life: Life, *, loses_tail: bool = False,
+    def settle(self, client: Client, life: Life, *, loses_tail: bool = False, is_prefix: bool = True,
                at_least: list[int] | None = None) -> None:
         """Checks the data after a crash or stop that ended `life`.
 
         `loses_tail`: only snapshots were kept, so anything from `at_least` operations on may be
-        missing, but what is there must be all operations up to one, for each writer.
+        missing, but what is there must be all operations up to one, for each writer (`is_prefix`).
         """
         check_accounts(client)
-        for prefix, known in self._settled.items():
+        for prefix, known in self.settled.items():
             found = read_back(client, prefix)
             assert found == known, f"{prefix}: what was there after an earlier crash changed: {known} -> {found}"
         for i, prefix in enumerate(life.prefixes):
@@ -215,22 +239,22 @@ class Ledger:
                 assert least <= found[name] <= most, (
                     f"{prefix}: {name} is at {found[name]}; {least} steps were acknowledged, {most} sent "
                     f"(operations {life.acknowledged[i].value} and {high}): {found}")
-            if loses_tail:
+            if loses_tail and is_prefix:
                 count = sum(found.values())
                 expected = {name: steps_of(kind, count) for kind, (name, _) in enumerate(_KIND_LIST)}
                 assert found == expected, f"{prefix}: no prefix of what was written: {found}"
-            self._settled[prefix] = found
+            self.settled[prefix] = found
         self._lives.append(life)
         self._forget_old_lives(client)
 
     def rebase(self, client: Client) -> None:
         """Takes the data as it is: for servers that go back to an older snapshot."""
-        self._settled = {prefix: read_back(client, prefix) for prefix in self._settled}
+        self.settled = {prefix: read_back(client, prefix) for prefix in self.settled}
 
     def _forget_old_lives(self, client: Client) -> None:
         while len(self._lives) > self.KEPT_LIVES:
             for prefix in self._lives.pop(0).prefixes:
-                del self._settled[prefix]
+                del self.settled[prefix]
                 keys = client.cmd("KEYS", f"{prefix}:*")
                 if keys:
                     client.cmd("UNLINK", *keys)
