@@ -10,7 +10,7 @@ VENV := $(abspath .venv)
 PEERS := $(or $(PEERS_BIN),$(abspath .cache/peers/bin))
 PYTEST := BASALT_BIN=$(BASALT_BIN) $(VENV)/bin/python -m pytest -q
 
-.PHONY: help build run check fmt test test-rust test-python test-loom test-peers bench ci test-tools clean
+.PHONY: help build run check fmt test test-rust test-python test-loom test-fuzz test-peers fuzz bench ci test-tools clean
 
 help: ## List the actions
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,13 +30,20 @@ check: ## Formatting, lints with warnings denied, layers
 fmt: ## Format the Rust code
 	cargo fmt --all
 
-test: build test-tools test-rust test-loom test-python ## Install what the tests need and run them all
+test: build test-tools test-rust test-loom test-fuzz test-python ## Install what the tests need and run them all
 
 test-rust:
 	BASALT_BIN=$(BASALT_BIN) cargo test --workspace --quiet
 
 test-loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(abspath $(TARGET))/loom cargo test -p keyspace --test baton_model --release
+
+# Each target for a while, then the canaries: whether fuzzing finds bugs at all.
+test-fuzz: test-tools
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) tests/fuzz/run all
+
+fuzz: test-tools ## Fuzz each target for FUZZ_SECONDS (default 600); see docs/how-to/fuzz.md
+	tests/fuzz/run all
 
 test-python: test-tools
 	$(PYTEST) tests
@@ -51,12 +58,17 @@ bench: build ## Measure beside Redis and Valkey; see docs/benchmarks.md
 
 ci: check test ## Exactly what CI runs
 
-# Redis 7.0 from Debian, which judges behaviour, and a Python environment with redis-py.
+# Redis 7.0 from Debian, which judges behaviour, a C++ compiler for libFuzzer, and a Python environment with redis-py.
 test-tools: $(VENV)/.installed
 	@if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null; then \
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$as_root apt-get update -q; \
 	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -qy --no-install-recommends redis-server redis-tools; \
+	fi
+	@if ! command -v g++ >/dev/null; then \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$as_root apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -qy --no-install-recommends g++; \
 	fi
 
 $(VENV)/.installed: tests/requirements.txt

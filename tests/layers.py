@@ -18,6 +18,7 @@ ALLOWED = {
     "keyspace": {"datatypes"},
     "commands": {"keyspace", "datatypes", "resp"},
     "persistence": {"keyspace", "datatypes"},
+    "fuzz": {"config", "datatypes", "keyspace", "persistence", "resp"},
     "server": {"commands", "config", "datatypes", "keyspace", "persistence", "reactor", "resp"},
 }
 

@@ -3,8 +3,10 @@
  * FAULT_SLOW_PERCENT of the writes begin up to FAULT_SLOW_MICROS late, so that moments that last
  * microseconds last milliseconds. While a file `full` exists in the folder FAULT_FLAGS, writes
  * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail; while `hanging` does, those
- * of files whose path contains what that file contains do not end. */
+ * of files whose path contains what that file contains do not end. While `room` does, the folder of a file
+ * written to has room for as many bytes as that file says; a write that does not fit is cut short. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -67,6 +70,33 @@ static int is_refused(int fd, off_t end) {
     return 1;
 }
 
+/* How many of `len` bytes at `offset` (negative: the end) fit on the disk. */
+static size_t fitting(int fd, size_t len, off_t offset) {
+    const char *folder = getenv("FAULT_FLAGS");
+    if (!folder || !concerns_us(fd)) return len;
+    char link[64], path[4096], flag[4096];
+    snprintf(flag, sizeof flag, "%s/room", folder);
+    FILE *file = fopen(flag, "r");
+    if (!file) return len;
+    long room = 0;
+    if (fscanf(file, "%ld", &room) != 1) room = 0;
+    fclose(file);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t end = readlink(link, path, sizeof path - 1);
+    if (end < 0) return len;
+    path[end] = 0;
+    *strrchr(path, '/') = 0;
+    DIR *dir = opendir(path);
+    if (!dir) return len;
+    struct stat own, other;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (fstatat(dirfd(dir), entry->d_name, &other, 0) == 0 && S_ISREG(other.st_mode)) room -= other.st_size;
+    closedir(dir);
+    if (room < 0) room = 0;
+    if (offset >= 0 && fstat(fd, &own) == 0 && offset < own.st_size) room += own.st_size - offset;
+    return len < (size_t)room ? len : (size_t)room;
+}
+
 #define REAL(name) \
     static name##_type *real; \
     if (!real) real = (name##_type *)dlsym(RTLD_NEXT, #name)
@@ -106,20 +136,36 @@ int rename(const char *from, const char *to) {
     return real(from, to);
 }
 
+static ssize_t no_space(void) {
+    errno = ENOSPC;
+    return -1;
+}
+
 ssize_t write(int fd, const void *buf, size_t len) {
     REAL(write);
-    return is_refused(fd, len + 1) ? -1 : real(fd, buf, len);
+    if (is_refused(fd, len + 1)) return -1;
+    size_t fits = fitting(fd, len, -1);
+    return len && !fits ? no_space() : real(fd, buf, fits);
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(writev);
-    return is_refused(fd, 1) ? -1 : real(fd, parts, count);
+    if (is_refused(fd, 1)) return -1;
+    size_t len = 0;
+    for (int i = 0; i < count; i++) len += parts[i].iov_len;
+    size_t fits = fitting(fd, len, -1);
+    if (fits == len) return real(fd, parts, count);
+    struct iovec first = parts[0];
+    if (first.iov_len > fits) first.iov_len = fits;
+    return first.iov_len ? real(fd, &first, 1) : no_space();
 }
 
 ssize_t pwrite64(int fd, const void *buf, size_t len, off_t offset) {
     REAL(pwrite64);
     if (is_refused(fd, offset + len)) return -1;
-    ssize_t done = real(fd, buf, len, offset);
+    size_t fits = fitting(fd, len, offset);
+    if (len && !fits) return no_space();
+    ssize_t done = real(fd, buf, fits, offset);
     if (done > 0 && concerns_us(fd) && is_set("changed")) {
         /* Behind the back of the writer, as a bad disk would. */
         char path[64], byte;

@@ -48,6 +48,17 @@ class BadDisk:
         yield from self._while_set("unsynced")
 
     @contextlib.contextmanager
+    def room(self, bytes: int):
+        """A folder that is written to has room for so many bytes."""
+        part = self._flags / "part"
+        part.write_text(str(bytes))
+        part.rename(self._flags / "room")
+        try:
+            yield
+        finally:
+            (self._flags / "room").unlink()
+
+    @contextlib.contextmanager
     def hanging(self, path_part: str = ""):
         """fdatasync and fsync of the files with this in their path do not end."""
         part = self._flags / "part"

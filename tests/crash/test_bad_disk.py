@@ -38,42 +38,6 @@ def _check(client: Client, acknowledged: list[int]) -> None:
         assert client.cmd("MGET", f"a:{number}", f"b:{number}", f"c:{number}") == [value] * 3
 
 
-@pytest.mark.parametrize("policy", ["everysec", "no"])
-def test_a_full_disk_under_the_append_only_file(policy: str, tmp_path: Path):
-    disk = BadDisk(".incr.aof", tmp_path)
-    with Server(appendonly="yes", appendfsync=policy, shards=3, env=disk.environment) as server:
-        with server.client() as client:
-            acknowledged: list[int] = []
-            for _ in range(3):
-                with disk.full():
-                    refusal = _write_until_refused(client, acknowledged)
-                    assert refusal.text.startswith("MISCONF Errors writing to the AOF file: No space left on device")
-                    assert client.cmd("GET", "a:0") == b"0"
-                    assert client.call("PING").text.startswith("MISCONF")
-                    assert "aof_last_write_status:err" in client.cmd("INFO", "persistence").decode()
-                _until(lambda: client.call("SET", "x", 1) == b"OK", "writes are refused for good")
-                assert "aof_last_write_status:ok" in client.cmd("INFO", "persistence").decode()
-        server.restart(crash=True)
-        with server.client() as client:
-            _check(client, acknowledged)
-        assert "cut off" not in server.log()
-
-
-def test_a_full_disk_under_always_delays_the_reply(tmp_path: Path):
-    disk = BadDisk(".incr.aof", tmp_path)
-    with Server(appendonly="yes", appendfsync="always", shards=2, env=disk.environment) as server:
-        with server.client() as client, server.client() as other:
-            client.cmd("SET", "before", 1)
-            with disk.full():
-                client.send("SET", "key", "value")
-                _until(lambda: "Error writing to the AOF file" in server.log(), "nothing failed")
-                assert other.call("SET", "other", 1).text.startswith("MISCONF Errors writing to the AOF file")
-                with pytest.raises(TimeoutError):
-                    client.recv(timeout=0.3)
-            assert client.recv(timeout=PATIENCE) == b"OK"
-        server.restart(crash=True)
-        with server.client() as client:
-            assert client.cmd("MGET", "before", "key") == [b"1", b"value"]
 
 
 def test_a_full_disk_under_a_snapshot(tmp_path: Path):

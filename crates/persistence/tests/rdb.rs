@@ -644,6 +644,73 @@ fn without_index(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// An AUX field, of lengths that a four-byte length tells.
+fn aux(value: &[u8]) -> Vec<u8> {
+    let len = (value.len() as u32).to_be_bytes();
+    [&b"\xfa\x01a\x80"[..], &len, value].concat()
+}
+
+#[test]
+fn fields_of_many_megabytes_are_passed_over() {
+    let long = aux(&vec![b'x'; 9 << 20]);
+    let set = |key: &str| record(0, key, b"\x01v");
+    let file = old_file(&[long.clone(), b"\xfe\x03".to_vec(), set("a"), set("b"), long].concat());
+    for threads in [1, 2] {
+        let (store, stats) = load_bytes(&file, threads).unwrap();
+        let keys: Vec<_> = store.contents().into_keys().collect();
+        assert_eq!(keys, [(3, b"a".to_vec()), (3, b"b".to_vec())]);
+        assert_eq!(stats.bytes, file.len() as u64);
+    }
+}
+
+#[test]
+fn an_expiry_is_of_the_next_key_whatever_stands_between() {
+    let expiry = b"\xfc\x00\x00\x00\x00\x00\x00\x00\x7f";
+    // The end of a piece would be behind the field.
+    let between = [&aux(&vec![b'x'; 3 << 20])[..], b"\xfe\x02"].concat();
+    let file = old_file(&[&expiry[..], &between, &record(0, "k", b"\x01v")].concat());
+    let (store, _) = load_bytes(&file, 1).unwrap();
+    let found = &store.contents()[&(2, b"k".to_vec())];
+    assert!(found.contains("Some(9151314442816847872)"), "{found}");
+
+    let loaded = load_bytes(&old_file(expiry), 1).map(|_| ());
+    let error = loaded.expect_err("an expiry without a key");
+    assert!(error.to_string().contains("belongs to no key"), "{error}");
+}
+
+/// The index says where records begin. A file that means something else with it than without is refused, or its index
+/// is not believed.
+#[test]
+fn an_index_does_not_change_what_a_file_holds() {
+    let (disk, path) = (SimulatedStorage::new(), Path::new("/dump.rdb"));
+    let store = Store::new(2);
+    store.put(5, b"k", NewValue::Bytes(b"v"), None);
+    save_uncompressed(&store, &disk, path);
+    let file = disk.contents(path).unwrap();
+    let load = |change: &dyn Fn(&mut Vec<u8>)| {
+        disk.edit(path, |bytes| {
+            bytes.clone_from(&file);
+            change(bytes);
+        });
+        let loaded = Store::new(1);
+        let unchecked = LoadOptions {
+            verify_checksum: false,
+            ..options(1)
+        };
+        load_rdb(&disk, path, &unchecked, &loaded, &Progress::default())
+            .map(|stats| stats.indexed)
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(load(&|_| ()), Ok(true));
+    // Without its SELECTDB the chunk would be of database 0 with the index, and of the one before without.
+    let select = file.windows(2).rposition(|w| w == b"\xfe\x05").unwrap();
+    let without_db = load(&|bytes| bytes[select..select + 2].copy_from_slice(b"\xf9\x00"));
+    assert!(without_db.unwrap_err().contains("of no database"));
+    // What stands behind the pointer to the index is the end of the file, or the pointer is none.
+    let end = file.len() - 9;
+    assert!(load(&|bytes| bytes[end] = 0x21).is_err());
+}
+
 #[test]
 fn values_of_many_megabytes_load_through_a_window() {
     let store = store_of_large_values();

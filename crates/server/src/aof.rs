@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -44,6 +44,8 @@ struct Segment {
     /// Blocks written together with other shards' that may not all be durable, oldest first.
     units: Mutex<VecDeque<Unit>>,
     unit_count: AtomicUsize,
+    /// The last write failed.
+    is_failing: AtomicBool,
 }
 
 /// Blocks of several shards that count only together.
@@ -119,7 +121,7 @@ pub struct Aof {
     next_transaction: AtomicU64,
     /// Bytes of the base and of older generations.
     older_bytes: AtomicU64,
-    /// The last write failed; cleared by the next that does not.
+    /// The last write of some segment failed.
     failed: AtomicBool,
     /// A segment could not be made durable, and has not been since.
     unsynced: AtomicBool,
@@ -138,6 +140,7 @@ impl Aof {
             file: Mutex::default(),
             units: Mutex::default(),
             unit_count: AtomicUsize::new(0),
+            is_failing: AtomicBool::new(false),
         };
         Aof {
             on: AtomicBool::new(false),
@@ -399,12 +402,9 @@ impl Aof {
         blocks: &mut [(ShardIndex, MutexGuard<'_, SegmentFile>, Lsn)],
         stamp: Stamp,
     ) -> bool {
-        let (mut wrote, mut all, mut whole) = (false, true, true);
+        let (mut all, mut whole) = (true, true);
         for (shard, file, end) in blocks.iter_mut() {
-            let is_written = file.is_clean() || {
-                wrote = true;
-                self.write_block(*shard, file, stamp)
-            };
+            let is_written = file.is_clean() || self.write_block(*shard, file, stamp);
             all &= is_written;
             if file.is_linked() {
                 whole &= is_written;
@@ -430,13 +430,37 @@ impl Aof {
                 file.owed.extend(unit.iter().map(|(shard, _)| *shard));
             }
         }
-        if wrote && all && self.failed.swap(false, Relaxed) {
-            log!(
-                Warning,
-                "AOF write error looks solved, commands that write are accepted again."
-            );
-        }
         all
+    }
+
+    /// Remembers whether a segment's last write failed.
+    fn note_outcome(&self, shard: ShardIndex, is_written: bool) {
+        let segment = &self.segments[usize::from(shard.0)];
+        if !is_written {
+            segment.is_failing.store(true, SeqCst);
+            self.failed.store(true, SeqCst);
+        } else if segment.is_failing.load(Relaxed) && segment.is_failing.swap(false, SeqCst) {
+            self.failed.store(false, SeqCst);
+            // One that fails meanwhile says so before or after this look.
+            if self
+                .segments
+                .iter()
+                .any(|segment| segment.is_failing.load(SeqCst))
+            {
+                self.failed.store(true, SeqCst);
+            } else {
+                log!(
+                    Warning,
+                    "AOF write error looks solved, commands that write are accepted again."
+                );
+            }
+        }
+    }
+
+    /// Whether something that was logged could not be written: then replies may have to wait.
+    #[inline]
+    pub fn has_unwritten(&self) -> bool {
+        self.failed.load(Relaxed)
     }
 
     /// Begins an epoch in a segment that has everything of the one before, so that this one is known to be whole.
@@ -479,6 +503,7 @@ impl Aof {
         };
         match writer.append(&mut file.block, stamp) {
             Ok(_) => {
+                self.note_outcome(shard, true);
                 self.segments[usize::from(shard.0)]
                     .len
                     .store(writer.len(), Relaxed);
@@ -490,6 +515,7 @@ impl Aof {
             Err(error) => {
                 std::mem::swap(&mut file.unwritten, &mut file.block);
                 self.note_failure(writer.path(), &error);
+                self.note_outcome(shard, false);
                 false
             }
         }
@@ -510,7 +536,7 @@ impl Aof {
 
     fn note_failure(&self, path: &Path, error: &std::io::Error) {
         *self.failure.lock().expect("no holder of this lock panics") = error.to_string();
-        if !self.failed.swap(true, Relaxed) {
+        if !self.failed.load(Relaxed) {
             log!(
                 Warning,
                 "Error writing to the AOF file {}: {error}",
@@ -609,7 +635,7 @@ impl Aof {
         if let Some(sync) = self.sync() {
             sync.unregister(shard);
         }
-        self.failed.store(false, Relaxed);
+        self.note_outcome(shard, true);
         Some(writer.path().to_owned())
     }
 

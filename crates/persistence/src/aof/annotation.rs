@@ -19,6 +19,9 @@ use keyspace::{Lsn, ShardIndex};
 /// No annotation reaches this length; a longer comment line is damage.
 pub const LINE_LEN_MAX: usize = 1000;
 
+/// Positions, epochs and generations beyond this are no server's: they can be counted on without overflow.
+pub const COUNTER_MAX: u64 = i64::MAX as u64;
+
 /// A comment line, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Annotation {
@@ -150,6 +153,10 @@ fn number<T: std::str::FromStr>(words: &mut Words<'_>) -> Option<T> {
     words.next()?.parse().ok()
 }
 
+fn counter(words: &mut Words<'_>) -> Option<u64> {
+    number(words).filter(|&n| n <= COUNTER_MAX)
+}
+
 fn last_crc(mut words: Words<'_>) -> Option<u64> {
     let digits = words.next().filter(|d| d.len() == 16)?;
     words
@@ -164,8 +171,8 @@ fn parse_head(mut words: Words<'_>) -> Option<Annotation> {
     }
     let shard = ShardIndex(number(&mut words)?);
     let shard_count = number(&mut words)?;
-    let generation = number(&mut words)?;
-    let lsn = Lsn(number(&mut words)?);
+    let generation = counter(&mut words)?;
+    let lsn = Lsn(counter(&mut words)?);
     let id = SegmentId {
         shard,
         shard_count,
@@ -179,10 +186,10 @@ fn parse_head(mut words: Words<'_>) -> Option<Annotation> {
 }
 
 fn parse_seal(mut words: Words<'_>) -> Option<Annotation> {
-    let block_len = number(&mut words)?;
-    let lsn = Lsn(number(&mut words)?);
+    let block_len = counter(&mut words)?;
+    let lsn = Lsn(counter(&mut words)?);
     let unix_ms = number(&mut words)?;
-    let epoch = number(&mut words)?;
+    let epoch = counter(&mut words)?;
     let policy = match words.next()? {
         "a" => SyncPolicy::Always,
         "e" => SyncPolicy::EverySecond,
@@ -203,7 +210,7 @@ fn parse_seal(mut words: Words<'_>) -> Option<Annotation> {
 }
 
 fn parse_transaction(mut words: Words<'_>) -> Option<Annotation> {
-    let id = number(&mut words)?;
+    let id = counter(&mut words)?;
     let participants: Option<Vec<_>> = words
         .next()?
         .split(',')
@@ -233,19 +240,19 @@ mod tests {
             generation: 12,
         };
         let mut out = Vec::new();
-        let crc = put_head(&mut out, id, Lsn(u64::MAX));
+        let crc = put_head(&mut out, id, Lsn(COUNTER_MAX));
         assert_eq!(
             read_back(&out),
             Annotation::Head {
                 id,
-                lsn: Lsn(u64::MAX),
+                lsn: Lsn(COUNTER_MAX),
                 crc
             }
         );
 
         let stamp = Stamp {
             unix_ms: -5,
-            epoch: u64::MAX,
+            epoch: COUNTER_MAX,
             policy: SyncPolicy::Always,
         };
         out.clear();
@@ -287,7 +294,9 @@ mod tests {
             "#SEAL",
             "#SEAL 1 2 3 4 x 0123456789abcdef",
             "#SEAL 1 2 3 4 a 0123",
+            "#SEAL 1 9223372036854775808 3 4 a 0123456789abcdef",
             "#HEAD 2 0 1 1 0 0123456789abcdef",
+            "#HEAD 1 0 1 9223372036854775808 0 0123456789abcdef",
             "#TXN 1",
             "#TXN 1 a,b",
             "#SEAL 1 2 3 4 a 0123456789abcdef more",

@@ -230,8 +230,9 @@ pub(super) fn cut_at_epoch(
     for (scan, end) in scans.iter().zip(ends) {
         let kept = scan.epochs.iter().rev().find(|mark| mark.epoch <= cut);
         // Marks alone behind it are no loss. Commands without a seal have no epoch, and go.
-        let kept_len = match kept {
-            Some(mark) if mark.lsn == scan.lsn => scan.sealed_len,
+        let begins_at = scan.head.map(|(_, lsn)| lsn);
+        let kept_len = match kept.map(|mark| mark.lsn).or(begins_at) {
+            Some(lsn) if lsn == scan.lsn => scan.sealed_len,
             _ => kept
                 .map_or(scan.head_len, |mark| mark.sealed_len)
                 .max(scan.promised_len),

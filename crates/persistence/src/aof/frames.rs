@@ -8,7 +8,8 @@ use crate::crc::Xz;
 use std::io::{self, Read};
 use std::ops::Range;
 
-const READ_BYTES: usize = 1 << 20;
+/// Small under the fuzzer, whose inputs are small too.
+const READ_BYTES: usize = if cfg!(fuzzing) { 50 } else { 1 << 20 };
 /// Digits of a length, with its kind and end.
 const HEADER_LEN_MAX: usize = 24;
 

@@ -6,6 +6,7 @@
 //! files without these pairs, follow one another.
 //! Invariants: at most one base; sequence numbers of incr files rise; the file on disk is replaced as one step.
 
+use super::annotation::COUNTER_MAX;
 use super::{AofError, SegmentId};
 use crate::storage::{read_small, replace_small, Open, Storage};
 use keyspace::ShardIndex;
@@ -38,7 +39,7 @@ pub struct AofFile {
     /// Which segment it is; absent in lines of stock servers.
     pub segment: Option<SegmentId>,
     /// Pairs of others, kept.
-    pub extra: Vec<(String, String)>,
+    pub extra: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Who wrote the files last.
@@ -105,6 +106,9 @@ impl Manifest {
                 Ok(file) => file,
                 Err(reason) => return fail(reason),
             };
+            if line_len_most(&file) >= LINE_BYTES_MAX {
+                return fail("the line is too long");
+            }
             match file.kind {
                 FileKind::Base if manifest.base().is_some() => return fail("a second base file"),
                 FileKind::Incr if file.seq <= incr_seq_last => {
@@ -140,27 +144,7 @@ impl Manifest {
             out.push(b'\n');
         }
         for file in &self.files {
-            out.extend_from_slice(b"file ");
-            put_word(&mut out, file.name.as_bytes());
-            let kind = match file.kind {
-                FileKind::Base => 'b',
-                FileKind::Incr => 'i',
-                FileKind::History => 'h',
-            };
-            out.extend_from_slice(format!(" seq {} type {kind}", file.seq).as_bytes());
-            if let Some(id) = file.segment {
-                let pairs = format!(
-                    " shard {} of {} generation {}",
-                    id.shard.0, id.shard_count, id.generation
-                );
-                out.extend_from_slice(pairs.as_bytes());
-            }
-            for (key, value) in &file.extra {
-                out.push(b' ');
-                put_word(&mut out, key.as_bytes());
-                out.push(b' ');
-                put_word(&mut out, value.as_bytes());
-            }
+            put_file(&mut out, file);
             out.push(b'\n');
         }
         out
@@ -503,6 +487,7 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
                 seq = Some(
                     text()
                         .and_then(|t| t.parse().ok())
+                        .filter(|&seq| seq <= COUNTER_MAX)
                         .ok_or("seq is not a number")?,
                 )
             }
@@ -532,13 +517,11 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
                 generation = Some(
                     text()
                         .and_then(|t| t.parse().ok())
+                        .filter(|&generation| generation <= COUNTER_MAX)
                         .ok_or("generation is not a number")?,
                 )
             }
-            _ => {
-                let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                extra.push((lossy(key), lossy(value)));
-            }
+            _ => extra.push((key.clone(), value.clone())),
         }
     }
     let name = name.ok_or("no file")?;
@@ -629,6 +612,49 @@ fn take_escape<'a>(rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     Some(after)
 }
 
+/// A line without its end.
+fn put_file(out: &mut Vec<u8>, file: &AofFile) {
+    out.extend_from_slice(b"file ");
+    put_word(out, file.name.as_bytes());
+    let kind = match file.kind {
+        FileKind::Base => 'b',
+        FileKind::Incr => 'i',
+        FileKind::History => 'h',
+    };
+    out.extend_from_slice(format!(" seq {} type {kind}", file.seq).as_bytes());
+    if let Some(id) = file.segment {
+        let pairs = format!(
+            " shard {} of {} generation {}",
+            id.shard.0, id.shard_count, id.generation
+        );
+        out.extend_from_slice(pairs.as_bytes());
+    }
+    for (key, value) in &file.extra {
+        out.push(b' ');
+        put_word(out, key);
+        out.push(b' ');
+        put_word(out, value);
+    }
+}
+
+/// How long the line may become when it is written anew: quoted, and with what the file's head says.
+fn line_len_most(file: &AofFile) -> usize {
+    let mut line = Vec::new();
+    let segment = Some(SegmentId {
+        shard: ShardIndex(u16::MAX),
+        shard_count: u16::MAX,
+        generation: COUNTER_MAX,
+    });
+    put_file(
+        &mut line,
+        &AofFile {
+            segment,
+            ..file.clone()
+        },
+    );
+    line.len()
+}
+
 /// Writes a word, quoted if it must be.
 pub(super) fn put_word(out: &mut Vec<u8>, word: &[u8]) {
     let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'#');
@@ -713,7 +739,7 @@ mod tests {
         );
         assert_eq!(
             manifest.files[2].extra,
-            [("startoffset".to_string(), "12".to_string())]
+            [(b"startoffset".to_vec(), b"12".to_vec())]
         );
         assert_eq!(manifest.generations().len(), 2);
         let again = Manifest::parse(&manifest.format()).expect("our own text");
@@ -738,10 +764,18 @@ mod tests {
         check("file a seq 2 type i\nfile b seq 2 type i\n", 2);
         check("file ../a seq 1 type b\n", 1);
         check("file a seq x type b\n", 1);
+        check("file a seq 18446744073709551615 type b\n", 1);
+        check(
+            "file a seq 1 type i shard 0 of 1 generation 18446744073709551615\n",
+            1,
+        );
         check("file a seq 1 type q\n", 1);
         check("file a seq 1 type i shard 3\n", 1);
         check("file \"a seq 1 type i\n", 1);
         check("file a seq 1\n", 1);
+        // It could be read, but not be written again.
+        let quoted = "\x01".repeat(300);
+        check(&format!("file {quoted} seq 1 type b\n"), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::cursor::Cursor;
 use super::decode::{self, Dialect};
 use super::format::*;
-use super::scan::{magic, op, with_key, Next, Op, Piece, Scanner};
+use super::scan::{magic, op, with_key, Next, Op, Piece, Scanner, EXPIRY_ALONE};
 use super::window::{Extent, LARGE_BYTES};
 use super::{RdbError, RdbErrorKind};
 use crate::chunks::Written as Chunk;
@@ -34,6 +34,9 @@ pub struct LoadOptions {
     pub databases: u32,
     pub verify_checksum: bool,
 }
+
+/// What a client may send as a key. A longer one could not be held, nor be written to a client.
+const KEY_BYTES_MAX: usize = 512 << 20;
 
 /// A key as it was found.
 pub struct LoadedKey<'a> {
@@ -145,7 +148,7 @@ pub fn load_stream(
             let next = scanner.next(LARGE_BYTES)?;
             progress.note_aux(&scanner.aux);
             match next {
-                Next::Piece(piece) => parser.piece(&piece.bytes, piece.offset, piece.db)?,
+                Next::Piece(piece) => parser.piece(&piece.bytes, piece.offset, Some(piece.db))?,
                 Next::Large(db) => parser.large(&mut scanner, db)?,
                 Next::End => break,
             }
@@ -176,7 +179,7 @@ fn scan_and_parse<R: Read>(scanner: &mut Scanner<R>, shared: &Parsing<'_>) -> Re
                     if shared.failed.load(Relaxed) {
                         return Ok(());
                     }
-                    parser.piece(&piece.bytes, piece.offset, piece.db)
+                    parser.piece(&piece.bytes, piece.offset, Some(piece.db))
                 });
                 shared.note(parsed.and_then(|()| parser.finish()));
             });
@@ -291,18 +294,24 @@ pub(super) struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Builds the keys of whole records.
-    fn piece(&mut self, bytes: &[u8], offset: u64, mut db: DbIndex) -> Result<(), RdbError> {
+    /// Builds the keys of whole records. `db`: the one selected before them; a chunk selects its own, so that a file is
+    /// the same with its index and without.
+    fn piece(
+        &mut self,
+        bytes: &[u8],
+        offset: u64,
+        mut db: Option<DbIndex>,
+    ) -> Result<(), RdbError> {
         let options = self.shared.options;
         let mut cursor = Cursor::new(bytes, offset);
         let mut expire_at = None;
         let keys_before = self.stats.keys;
         while !cursor.is_at_end() {
             match op(&mut cursor)? {
-                Op::SelectDb(index) => db = index,
+                Op::SelectDb(index) => db = Some(index),
                 Op::ExpireAt(at) => expire_at = Some(at),
                 Op::ResizeDb(keys, expiring) => {
-                    if db.0 < options.databases {
+                    if let Some(db) = db.filter(|db| db.0 < options.databases) {
                         self.shared.sink.expect(db, keys, expiring);
                     }
                 }
@@ -315,6 +324,9 @@ impl Parser<'_> {
                 }
             }
         }
+        if expire_at.is_some() {
+            return Err(cursor.malformed(EXPIRY_ALONE));
+        }
         self.shared
             .progress
             .add(self.stats.keys - keys_before, bytes.len() as u64);
@@ -325,11 +337,11 @@ impl Parser<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         type_: u8,
-        db: DbIndex,
+        db: Option<DbIndex>,
         expire_at: Option<UnixMillis>,
     ) -> Result<(), RdbError> {
         cursor.reading = "a key";
-        self.check_db(cursor, db)?;
+        let db = self.checked_db(cursor, db)?;
         let key = cursor.bytes()?;
         if self.is_expired(expire_at) {
             self.stats.expired += 1;
@@ -340,10 +352,15 @@ impl Parser<'_> {
         self.deliver(cursor, db, &key, expire_at, value)
     }
 
-    pub(super) fn check_db(&self, cursor: &Cursor<'_>, db: DbIndex) -> Result<(), RdbError> {
+    pub(super) fn checked_db(
+        &self,
+        cursor: &Cursor<'_>,
+        db: Option<DbIndex>,
+    ) -> Result<DbIndex, RdbError> {
         let databases = self.shared.options.databases;
+        let db = db.ok_or_else(|| cursor.malformed("a key of no database in a chunk"))?;
         if db.0 < databases {
-            return Ok(());
+            return Ok(db);
         }
         let reason = format!("database {} of a server with {databases}", db.0);
         Err(cursor.error(RdbErrorKind::Unsupported(reason)))
@@ -367,6 +384,9 @@ impl Parser<'_> {
             self.stats.empty += 1;
             return Ok(());
         };
+        if key.len() > KEY_BYTES_MAX {
+            return Err(cursor.unsupported(format!("a key of {} bytes", key.len())));
+        }
         self.stats.keys += 1;
         let received = self.receiver.key(LoadedKey {
             db,
@@ -382,7 +402,7 @@ impl Parser<'_> {
 
     /// Builds the one key that a scanner found too large for a piece.
     fn large<R: Read>(&mut self, scanner: &mut Scanner<R>, db: DbIndex) -> Result<(), RdbError> {
-        self.through(scanner, db, true)?;
+        self.through(scanner, Some(db), true)?;
         scanner.keys += 1;
         Ok(())
     }
@@ -390,7 +410,7 @@ impl Parser<'_> {
     /// Builds the keys of an extent.
     fn extent(&mut self, file: &dyn StorageFile, chunk: &Chunk) -> Result<(), RdbError> {
         let mut extent = Extent::new(file, chunk);
-        let built = self.through(&mut extent, DbIndex(0), false);
+        let built = self.through(&mut extent, None, false);
         if self.shared.options.verify_checksum {
             // Damage is what explains anything else that was wrong.
             extent.check()?;
@@ -527,7 +547,8 @@ fn parse_pointer(tail: &[u8]) -> Option<(u64, u64)> {
     let Op::Aux(key, value) = op(&mut cursor).ok()? else {
         return None;
     };
-    if key.as_ref() != AUX_INDEX || value.len() != 2 * POINTER_DIGITS || !cursor.is_at_end() {
+    let well_formed = key.as_ref() == AUX_INDEX && value.len() == 2 * POINTER_DIGITS;
+    if !well_formed || !cursor.is_at_end() || tail[POINTER_BYTES] != OP_EOF {
         return None;
     }
     let text = std::str::from_utf8(&value).ok()?;
@@ -605,7 +626,7 @@ fn load_indexed(
                 continue;
             }
             read_chunk(file, chunk, options, &mut buffer)?;
-            parser.piece(&buffer[..chunk.len as usize], chunk.offset, DbIndex(0))?;
+            parser.piece(&buffer[..chunk.len as usize], chunk.offset, None)?;
         }
         parser.finish()
     };

@@ -180,9 +180,9 @@ pub enum Next {
     End,
 }
 
-/// A piece is handed out when it has at least this many bytes.
-pub const PIECE_BYTES: usize = 2 << 20;
-const READ_BYTES_MIN: usize = 1 << 20;
+/// A piece is handed out when it has at least this many bytes. Small under the fuzzer, whose inputs are small too.
+pub const PIECE_BYTES: usize = if cfg!(fuzzing) { 64 } else { 2 << 20 };
+const READ_BYTES_MIN: usize = if cfg!(fuzzing) { 50 } else { 1 << 20 };
 
 /// See the module's head.
 pub struct Scanner<R> {
@@ -195,6 +195,8 @@ pub struct Scanner<R> {
     checksum: Jones,
     checksum_found: Option<u64>,
     db: DbIndex,
+    /// What was incomplete last is a key with its value, and no opcode.
+    at_key: bool,
     ended: bool,
     source_ended: bool,
     pub dialect: Dialect,
@@ -203,6 +205,8 @@ pub struct Scanner<R> {
     pub aux: Vec<(Vec<u8>, Vec<u8>)>,
     pub keys: u64,
 }
+
+pub(super) const EXPIRY_ALONE: &str = "an expiry that belongs to no key";
 
 /// AUX fields beyond these are not kept.
 const AUX_COUNT_MAX: usize = 64;
@@ -219,6 +223,7 @@ impl<R: Read> Scanner<R> {
             checksum: Jones::default(),
             checksum_found: None,
             db: DbIndex(0),
+            at_key: false,
             ended: false,
             source_ended: false,
             dialect: Dialect::Redis,
@@ -293,7 +298,8 @@ impl<R: Read> Scanner<R> {
                 self.read_trailer()?;
                 return Ok(Next::End);
             }
-            if complete.is_err() && self.buffer.len() - whole >= large_bytes {
+            let long = self.buffer.len() - whole >= large_bytes;
+            if long && complete.is_err() && self.at_key {
                 if whole > 0 {
                     break;
                 }
@@ -331,7 +337,8 @@ impl<R: Read> Scanner<R> {
             }
             Op::ResizeDb(..) | Op::ExpireAt(_) | Op::Ignored | Op::Eof => {}
         };
-        // An expiry belongs to the key behind it: a piece may end only behind keys.
+        // An expiry belongs to the next key, whatever stands between: no piece ends there.
+        let mut expiry_open = false;
         let mut done = *whole;
         let start = *whole;
         let result = loop {
@@ -342,18 +349,25 @@ impl<R: Read> Scanner<R> {
             let first = self.buffer.get(start + ahead.at()).copied();
             match skip_record(&mut ahead, self.dialect, &mut seen) {
                 Ok(true) => {
-                    let binds_next =
-                        matches!(first, Some(OP_EXPIRE | OP_EXPIRE_MS | OP_FREQ | OP_IDLE));
+                    match first {
+                        Some(OP_EXPIRE | OP_EXPIRE_MS) => expiry_open = true,
+                        Some(code) if code < OP_FIRST => expiry_open = false,
+                        _ => {}
+                    }
                     cursor = ahead;
-                    if !binds_next {
+                    if !expiry_open {
                         done = start + cursor.at();
                     }
                 }
+                Ok(false) if expiry_open => break Err(cursor.malformed(EXPIRY_ALONE)),
                 Ok(false) => {
                     self.ended = true;
                     break Ok(Ok(()));
                 }
-                Err(e) if matches!(e.kind, RdbErrorKind::UnexpectedEnd { .. }) => break Ok(Err(e)),
+                Err(e) if matches!(e.kind, RdbErrorKind::UnexpectedEnd { .. }) => {
+                    self.at_key = first.is_some_and(|code| code < OP_FIRST);
+                    break Ok(Err(e));
+                }
                 Err(e) => break Err(e),
             }
         };

@@ -9,7 +9,7 @@ use super::decode;
 use super::format::*;
 use super::items::Items;
 use super::load::Parser;
-use super::scan::{op, Op};
+use super::scan::{op, Op, EXPIRY_ALONE};
 use super::{RdbError, RdbErrorKind};
 use crate::chunks::Written as Chunk;
 use crate::crc::Jones;
@@ -17,9 +17,9 @@ use crate::storage::{read_full_at, StorageFile};
 use datatypes::Value;
 use keyspace::{DbIndex, NewValue, UnixMillis};
 
-/// Records from this length on are read through a window.
-pub const LARGE_BYTES: usize = 8 << 20;
-const READ_BYTES: usize = 2 << 20;
+/// Records from this length on are read through a window. Small under the fuzzer, whose inputs are small too.
+pub const LARGE_BYTES: usize = if cfg!(fuzzing) { 150 } else { 8 << 20 };
+const READ_BYTES: usize = if cfg!(fuzzing) { 60 } else { 2 << 20 };
 
 /// Bytes that have been read and not used yet, of more that follow.
 pub trait Window {
@@ -189,7 +189,7 @@ impl Parser<'_> {
     pub(super) fn through(
         &mut self,
         window: &mut dyn Window,
-        mut db: DbIndex,
+        mut db: Option<DbIndex>,
         one: bool,
     ) -> Result<(), RdbError> {
         let mut expire_at = None;
@@ -204,7 +204,7 @@ impl Parser<'_> {
                 })
             })?;
             match next {
-                Op::SelectDb(index) => db = index,
+                Op::SelectDb(index) => db = Some(index),
                 Op::ExpireAt(at) => expire_at = Some(at),
                 Op::Type(type_) => {
                     self.large_key(window, type_, db, expire_at.take())?;
@@ -215,21 +215,24 @@ impl Parser<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        match expire_at {
+            Some(_) => Err(Cursor::new(&[], window.offset()).malformed(EXPIRY_ALONE)),
+            None => Ok(()),
+        }
     }
 
     fn large_key(
         &mut self,
         window: &mut dyn Window,
         type_: u8,
-        db: DbIndex,
+        db: Option<DbIndex>,
         expire_at: Option<UnixMillis>,
     ) -> Result<(), RdbError> {
         const SHOWN_BYTES_MAX: usize = 128;
-        let key = parsed(window, &mut |cursor, _| {
+        let (db, key) = parsed(window, &mut |cursor, _| {
             cursor.reading = "a key";
-            self.check_db(cursor, db)?;
-            Ok(cursor.bytes()?.into_owned())
+            let db = self.checked_db(cursor, db)?;
+            Ok((db, cursor.bytes()?.into_owned()))
         })?;
         let skips = self.is_expired(expire_at);
         let value = self

@@ -5,12 +5,14 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex};
 
+use keyspace::{Lsn, ShardIndex};
 use reactor::{CloseReason, ConnId, Handler, Reactor, Stream};
 
 use super::connection::Connection;
 use super::mailbox::Message;
 use super::posted::Reply;
 use super::{Worker, ACCEPTING_WORKER};
+use crate::aof::Aof;
 use crate::clients::{flag, ClientRecord, Labels};
 use crate::{clock, log};
 
@@ -306,7 +308,7 @@ impl Worker {
     /// Sends a connection's replies. True when the connection is to be forgotten.
     fn send(&mut self, reactor: &mut Reactor, c: &mut Connection) -> bool {
         c.is_dirty = false;
-        let ready = if c.waits.is_empty() {
+        let ready = if c.waits.is_empty() && !self.server.aof.has_unwritten() {
             c.out.len()
         } else {
             self.ready_bytes(c)
@@ -337,7 +339,7 @@ impl Worker {
     fn ready_bytes(&mut self, c: &mut Connection) -> usize {
         let aof = &self.server.aof;
         let always = aof.fsyncs_always();
-        let ready = c.waits.ready(c.out.len(), |shard, lsn| {
+        let mut ready = c.waits.ready(c.out.len(), |shard, lsn| {
             if always {
                 aof.durable(shard) >= lsn
             } else {
@@ -345,7 +347,13 @@ impl Worker {
                 !aof.is_on() || aof.written(shard) >= lsn
             }
         });
-        if !c.waits.is_empty() && !std::mem::replace(&mut c.awaits_durable, true) {
+        let mut waits = !c.waits.is_empty();
+        if !waits && aof.is_on() && !wrote_all(aof, &c.last_writes) {
+            // What this connection wrote last could not be written, on a full disk say; which of
+            // its replies show that is not known under this policy.
+            (ready, waits) = (0, true);
+        }
+        if waits && !std::mem::replace(&mut c.awaits_durable, true) {
             self.awaiting_durable.push(c.id);
         }
         ready
@@ -404,6 +412,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether a connection's last writes are in the files.
+fn wrote_all(aof: &Aof, last_writes: &[Lsn]) -> bool {
+    let is_written = |(index, lsn): (usize, &Lsn)| aof.written(ShardIndex(index as u16)) >= *lsn;
+    last_writes.iter().enumerate().all(is_written)
 }
 
 /// Keeps a sent buffer for the next replies, unless one has begun or it is large.
