@@ -18,8 +18,9 @@ ALLOWED = {
     "keyspace": {"datatypes"},
     "commands": {"keyspace", "datatypes", "resp"},
     "persistence": {"keyspace", "datatypes"},
+    "check": {"persistence"},
     "fuzz": {"config", "datatypes", "keyspace", "persistence", "resp"},
-    "server": {"commands", "config", "datatypes", "keyspace", "persistence", "reactor", "resp"},
+    "server": {"check", "commands", "config", "datatypes", "keyspace", "persistence", "reactor", "resp"},
 }
 
 

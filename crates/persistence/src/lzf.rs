@@ -18,7 +18,7 @@ const DISTANCE_MAX: usize = 8192;
 const LITERALS_MAX: usize = 32;
 const TABLE_BITS: u32 = 13;
 /// Three bytes yield at most 264; a few bytes of slack for the literals at the ends.
-const EXPANSION_MAX: u64 = 88;
+pub const EXPANSION_MAX: u64 = 88;
 
 /// A compressor with its table. Positions are stored plus `base`, which moves past each input, so what earlier inputs
 /// left in the table is recognised as old without clearing 32 KiB per string.

@@ -13,6 +13,7 @@ mod exit;
 mod load;
 mod load_progress;
 mod logger;
+pub mod names;
 pub mod recovery;
 mod renames;
 mod replay;

@@ -1,21 +1,25 @@
 //! basalt-server: arguments, configuration, threads, wait.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use server::recovery::Restore;
 use server::startup::Invocation;
-use server::{allocator, crash, recovery, startup, supervision};
+use server::{allocator, crash, names, recovery, startup, supervision};
 
 #[global_allocator]
 static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;
 
 fn main() -> ExitCode {
-    let args: Vec<Vec<u8>> = std::env::args_os()
-        .skip(1)
-        .map(OsStringExt::into_vec)
-        .collect();
-    match run(&args) {
+    let mut args = std::env::args_os();
+    let argv0 = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    if let Some(code) = names::run_tool(&argv0, &args) {
+        return code;
+    }
+    let args: Vec<Vec<u8>> = args.into_iter().map(OsStringExt::into_vec).collect();
+    match run(&argv0, &args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -24,8 +28,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &[Vec<u8>]) -> Result<(), String> {
-    let (mut config, config_file, restore) = match startup::invocation(args)? {
+fn run(argv0: &OsStr, args: &[Vec<u8>]) -> Result<(), String> {
+    let invocation = names::redis_invocation(argv0, args);
+    let invocation = invocation.unwrap_or_else(|| startup::invocation(args))?;
+    let (mut config, config_file, restore) = match invocation {
         Invocation::Print(text) => {
             print!("{text}");
             return Ok(());

@@ -186,6 +186,11 @@ impl<R: Read> FrameReader<R> {
         &self.buffer[self.line.clone()]
     }
 
+    /// All of the current frame, after it was returned.
+    pub fn frame(&self) -> &[u8] {
+        &self.buffer[self.start..self.next]
+    }
+
     /// Where in the file the current frame begins.
     pub fn offset(&self) -> u64 {
         self.base + self.start as u64

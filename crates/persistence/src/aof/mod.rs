@@ -6,25 +6,30 @@
 //! to a [`point`] before the end; [`cut`] carries out what these two decide, and [`contents`] says what that costs.
 //! [`merge`] keeps generations from piling up.
 //! [`ring_recover`] completes the files, before all this, with what a killed server left in memory.
+//! [`survey`] looks at a whole set without changing it, [`reseal`] puts an edited segment right, [`export`] copies a set.
 //! The byte layout is in `docs/design/aof.md`.
 
 pub mod annotation;
 pub mod contents;
 pub mod cut;
 mod ends;
+pub mod export;
 pub mod frames;
 pub mod manifest;
 pub mod merge;
 pub mod point;
 pub mod recover;
 pub mod replay;
+pub mod reseal;
 pub mod ring_recover;
 pub mod scan;
 pub mod segment;
+pub mod survey;
 pub mod truncate;
 
 use crate::storage::sync::SyncPolicy;
-use keyspace::{Lsn, ShardIndex};
+use keyspace::Lsn;
+pub use keyspace::ShardIndex;
 use std::path::PathBuf;
 
 /// What went wrong with an append-only file, and where.

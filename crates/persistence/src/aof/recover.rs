@@ -297,24 +297,29 @@ pub(super) fn scan_all(
     in_parallel(files.len(), threads, |i| {
         let file = &files[i];
         let scan = scan_with_limit(file.file.clone(), &file.path, 0, file.len, limit)?;
-        let damaged = |reason: String| {
-            Err(AofError::Damaged {
-                path: file.path.clone(),
-                offset: 0,
-                lsn: None,
-                reason,
-            })
-        };
-        match (scan.head, file.segment) {
-            (Some((id, _)), Some(expected)) if id != expected => {
-                damaged(format!("the head says {id:?}, the manifest {expected:?}"))
-            }
-            (None, Some(_)) if scan.kept_len > 0 => {
-                damaged("the head of the segment is missing".into())
-            }
-            _ => Ok(scan),
-        }
+        check_head(file, &scan).map(|()| scan)
     })
+}
+
+/// Whether a file is the segment that the manifest says it is.
+pub(super) fn check_head(file: &OpenFile, scan: &SegmentScan) -> Result<(), AofError> {
+    let damaged = |reason: String| {
+        Err(AofError::Damaged {
+            path: file.path.clone(),
+            offset: 0,
+            lsn: None,
+            reason,
+        })
+    };
+    match (scan.head, file.segment) {
+        (Some((id, _)), Some(expected)) if id != expected => {
+            damaged(format!("the head says {id:?}, the manifest {expected:?}"))
+        }
+        (None, Some(_)) if scan.kept_len > 0 => {
+            damaged("the head of the segment is missing".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The segments at once; behind them, one after another, what a stock server appended to them.

@@ -117,6 +117,29 @@ pub fn take_over_tails(
     Ok(RingTails(found.into_iter().map(|(tail, _)| tail).collect()))
 }
 
+/// Puts what is in the rings into copies of the files, of the same names in another directory. The rings, and the files
+/// that they belong to, stay as they are.
+pub fn copy_tails(
+    storage: &dyn Storage,
+    place: RingPlace<'_>,
+    dir: &Path,
+    manifest: &Manifest,
+    to: &Path,
+) -> Result<RingTails, AofError> {
+    let found = open_all(storage, place, dir, manifest)?;
+    for (tail, open) in &found {
+        let (TailFound::Tail { file, .. }, Some(Fitting { ring, .. })) = (&tail.found, open) else {
+            continue;
+        };
+        let path = to.join(file);
+        storage
+            .open(&path, Open::Write)
+            .and_then(|copy| ring.write(&*copy))
+            .map_err(AofError::io(&path, "copy the ring's tail into"))?;
+    }
+    Ok(RingTails(found.into_iter().map(|(tail, _)| tail).collect()))
+}
+
 /// A ring with something in it, and the file that it belongs to.
 struct Fitting {
     ring: FoundRing,

@@ -128,6 +128,31 @@ pub struct SegmentScan {
     pub times: Option<(i64, i64)>,
     /// `None`: the whole of what counts is within the limit.
     pub limit: Option<LimitMark>,
+    pub blocks: Blocks,
+}
+
+/// The intact blocks of a file, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    pub count: u64,
+    /// Those of them that are empty and mark an epoch.
+    pub marks: u64,
+    /// Those written under `appendfsync` always, everysec, no.
+    pub always: u64,
+    pub every_second: u64,
+    pub no: u64,
+}
+
+impl Blocks {
+    fn add(&mut self, block_len: u64, policy: SyncPolicy) {
+        self.count += 1;
+        self.marks += u64::from(block_len == 0);
+        *match policy {
+            SyncPolicy::Always => &mut self.always,
+            SyncPolicy::EverySecond => &mut self.every_second,
+            SyncPolicy::No => &mut self.no,
+        } += 1;
+    }
 }
 
 impl SegmentScan {
@@ -178,46 +203,25 @@ pub fn scan_with_limit(
     end: u64,
     limit: Limit,
 ) -> Result<SegmentScan, AofError> {
-    let reader = FrameReader::new(
-        FileReader::new(file.clone(), from, end),
-        from,
-        end.saturating_sub(from),
-    );
-    let out = SegmentScan {
-        head: None,
-        file_len: end,
-        head_len: 0,
-        sealed_len: 0,
-        lsn: Lsn(0),
-        crc: 0,
-        kept_len: from,
-        epochs: Vec::new(),
-        promised_len: 0,
-        transactions: Vec::new(),
-        commands: 0,
-        db: None,
-        flaw: None,
-        foreign_from: None,
-        times: None,
-        limit: None,
-    };
-    let mut scan = Scan {
-        reader,
-        out,
-        multi: None,
-        annotated: None,
-        unsealed_is_foreign: None,
-        limit,
-        whole_len: from,
-        late: None,
-    };
-    let stopped = scan.run().map_err(AofError::io(path, "read"))?;
-    scan.finish(stopped, &*file)
-        .map_err(AofError::io(path, "read"))?;
-    if scan.out.head.is_some() && scan.out.kept_len > scan.out.sealed_len {
-        scan.out.foreign_from = Some(scan.out.sealed_len);
-    }
-    scan.limit_unsealed();
+    let mut scan = Scan::new(&file, from, end, limit);
+    scan.run_to_end(&*file, path)?;
+    Ok(scan.out)
+}
+
+/// Scans on behind a seal that is taken for good: where it ends, and the position and checksum that it says.
+pub fn scan_behind(
+    file: &Arc<dyn StorageFile>,
+    path: &Path,
+    head: (SegmentId, Lsn),
+    (from, lsn, crc): (u64, Lsn, u64),
+    end: u64,
+) -> Result<SegmentScan, AofError> {
+    let mut scan = Scan::new(file, from, end, Limit::default());
+    let out = &mut scan.out;
+    out.head = Some(head);
+    (out.sealed_len, out.lsn, out.crc) = (from, lsn, crc);
+    scan.reader.restart_digest(chained(crc));
+    scan.run_to_end(&**file, path)?;
     Ok(scan.out)
 }
 
@@ -230,6 +234,51 @@ struct Stopped {
 }
 
 impl Scan {
+    fn new(file: &Arc<dyn StorageFile>, from: u64, end: u64, limit: Limit) -> Scan {
+        let source = FileReader::new(file.clone(), from, end);
+        let reader = FrameReader::new(source, from, end.saturating_sub(from));
+        let out = SegmentScan {
+            head: None,
+            file_len: end,
+            head_len: 0,
+            sealed_len: 0,
+            lsn: Lsn(0),
+            crc: 0,
+            kept_len: from,
+            epochs: Vec::new(),
+            promised_len: 0,
+            transactions: Vec::new(),
+            commands: 0,
+            db: None,
+            flaw: None,
+            foreign_from: None,
+            times: None,
+            limit: None,
+            blocks: Blocks::default(),
+        };
+        Scan {
+            reader,
+            out,
+            multi: None,
+            annotated: None,
+            unsealed_is_foreign: None,
+            limit,
+            whole_len: from,
+            late: None,
+        }
+    }
+
+    fn run_to_end(&mut self, file: &dyn StorageFile, path: &Path) -> Result<(), AofError> {
+        let stopped = self.run().map_err(AofError::io(path, "read"))?;
+        self.finish(stopped, file)
+            .map_err(AofError::io(path, "read"))?;
+        if self.out.head.is_some() && self.out.kept_len > self.out.sealed_len {
+            self.out.foreign_from = Some(self.out.sealed_len);
+        }
+        self.limit_unsealed();
+        Ok(())
+    }
+
     fn run(&mut self) -> std::io::Result<Option<Stopped>> {
         let stop = |reason: &str, cut_short| {
             Some(Stopped {
@@ -357,6 +406,7 @@ impl Scan {
                 }
                 self.limit_at_seal(lsn, stamp.unix_ms);
                 self.note_time(stamp.unix_ms);
+                self.out.blocks.add(block_len, stamp.policy);
                 self.sealed(lsn, crc);
                 let sealed_len = self.out.sealed_len;
                 if stamp.policy == SyncPolicy::Always {

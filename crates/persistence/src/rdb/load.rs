@@ -452,6 +452,21 @@ pub struct ChunkIndex {
     checksum: (u64, u64, u64),
 }
 
+impl ChunkIndex {
+    /// Where the index itself begins: behind the last chunk.
+    pub fn footer_offset(&self) -> u64 {
+        match self.chunks.last() {
+            Some(last) => last.offset + last.len,
+            None => self.head.len() as u64,
+        }
+    }
+
+    /// Where the whole file's checksum lies, what it is, and what the index makes it.
+    pub fn checksum(&self) -> (u64, u64, u64) {
+        self.checksum
+    }
+}
+
 /// Bytes of a chunk in the index, behind its version byte.
 const CHUNK_ENTRY_BYTES: usize = 40;
 const INDEX_VERSION: u8 = 1;

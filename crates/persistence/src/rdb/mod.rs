@@ -3,7 +3,8 @@
 //! Writing: [`encode`] turns values into bytes, [`snapshot`] a keyspace into a file, by several threads at once.
 //! Reading: [`cursor`] and [`decode`] turn bytes in memory into values, [`scan`] finds the boundaries of records in a
 //! stream without building anything, [`load`] feeds parser threads by one or by the index in our own files; what is too
-//! large to be held is built item by item ([`items`], [`window`]).
+//! large to be held is built item by item ([`items`], [`window`]). [`check`] reads a file as a load does and keeps
+//! nothing, [`inspect`] passes over its values, of all servers, and counts.
 //! [`dump`] wraps single values. The byte layout is in `docs/design/rdb.md`.
 
 pub mod check;
@@ -12,6 +13,7 @@ pub mod decode;
 pub mod dump;
 pub mod encode;
 pub mod format;
+pub mod inspect;
 mod items;
 pub mod load;
 pub mod scan;

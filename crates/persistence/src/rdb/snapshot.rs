@@ -101,7 +101,7 @@ impl std::fmt::Display for SnapshotError {
 impl std::error::Error for SnapshotError {}
 
 /// The version of Redis that our AUX field names: the one whose behaviour is followed.
-const REDIS_VERSION: &[u8] = b"7.4.0";
+pub const REDIS_VERSION: &str = "7.4.0";
 
 struct AuxPadding;
 
@@ -289,7 +289,7 @@ fn rdb_head(source: &dyn SnapshotSource, options: &SnapshotOptions) -> Vec<u8> {
             None => put_raw_string(&mut head, value),
         }
     };
-    aux(b"redis-ver", REDIS_VERSION);
+    aux(b"redis-ver", REDIS_VERSION.as_bytes());
     aux(
         b"redis-bits",
         if cfg!(target_pointer_width = "64") {
