@@ -251,7 +251,6 @@ impl Coordinator {
         self.aof_files.store(&*self.storage)?;
         // Left by a server that was killed in the middle of it.
         self.aof_files.remove_history(&*self.storage);
-        self.remove_old_temps();
         self.enable_logs(true);
         self.aof_files.measure_older(&*self.storage);
         server

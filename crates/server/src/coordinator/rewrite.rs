@@ -256,13 +256,30 @@ impl Coordinator {
         };
     }
 
-    /// Removes what children of servers that were killed have left.
+    /// Removes what children of servers that were killed have left. Of snapshots only those whose
+    /// server is gone: another one may share the directory.
     pub(super) fn remove_old_temps(&self) {
-        let dir = self.aof_files.dir();
-        for name in self.storage.list(dir).unwrap_or_default() {
-            if name.as_encoded_bytes().starts_with(b"temp-rewriteaof-bg-") {
-                self.aof_files.remove(&*self.storage, &name);
+        let remove = |dir: &Path, is_old: &dyn Fn(&[u8]) -> bool| {
+            let names = self.storage.list(dir).unwrap_or_default();
+            for name in names.iter().filter(|name| is_old(name.as_encoded_bytes())) {
+                let path = dir.join(name);
+                match self.storage.remove(&path) {
+                    Ok(()) => log!(Notice, "Removed {}, left by a child", path.display()),
+                    Err(error) => log!(Warning, "Cannot remove {}: {error}", path.display()),
+                }
             }
-        }
+        };
+        remove(Path::new("."), &|name| {
+            let digits = name
+                .strip_prefix(b"temp-")
+                .and_then(|rest| rest.strip_suffix(b".rdb"));
+            let pid = digits
+                .filter(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+                .and_then(|digits| std::str::from_utf8(digits).ok());
+            pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        });
+        remove(self.aof_files.dir(), &|name| {
+            name.starts_with(b"temp-rewriteaof-bg-")
+        });
     }
 }

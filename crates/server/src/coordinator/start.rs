@@ -86,6 +86,7 @@ impl Coordinator {
             self.load_dump(Path::new(&config.dbfilename), began)?;
         }
         drop(telling);
+        self.remove_old_temps();
         self.forget_changes();
         server.loading.store(false, SeqCst);
         log!(Notice, "Ready to accept connections");
