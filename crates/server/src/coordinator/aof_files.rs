@@ -33,6 +33,8 @@ pub struct AofFiles {
     dir: PathBuf,
     prefix: OsString,
     pub(super) manifest: Manifest,
+    /// The directory is there and durable.
+    dir_made: bool,
     /// The manifest is on disk. While the AOF was just switched on, it is not: its segments begin
     /// with the snapshot that is still being written, and mean nothing without it.
     pub(super) stored: bool,
@@ -204,13 +206,7 @@ impl Coordinator {
     /// they are this server's, else begins a new generation.
     pub(super) fn open_aof(&mut self, recovered: &[RecoveredSegment]) -> Result<(), AofError> {
         let server = self.server;
-        self.storage
-            .create_dir(self.aof_files.dir())
-            .map_err(|error| AofError::Io {
-                path: self.aof_files.dir.clone(),
-                doing: "create",
-                error,
-            })?;
+        self.make_dir()?;
         self.aof_files.mark_beginning(&*self.storage)?;
         let count = server.shards.len();
         let mine = recovered.len() == count
@@ -243,6 +239,7 @@ impl Coordinator {
                 server.aof.install(shard, writer);
             }
         } else {
+            self.sync_loaded()?;
             for writer in self.new_generation()? {
                 server.aof.install(writer.id().shard, writer);
             }
@@ -341,6 +338,43 @@ impl Coordinator {
         }
     }
 
+    /// What was loaded may be in the page cache alone. Only the newest generation may lose its end in a crash of the
+    /// system, so it must be durable before another one follows.
+    fn sync_loaded(&self) -> Result<(), AofError> {
+        for file in self.aof_files.manifest.incrs() {
+            let path = self.aof_files.dir.join(&file.name);
+            let synced = self
+                .storage
+                .open(&path, persistence::storage::Open::Write)
+                .and_then(|file| file.datasync());
+            synced.map_err(|error| AofError::Io {
+                path,
+                doing: "sync",
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory, durably: without it, what is made durable in it is gone all the same.
+    pub(super) fn make_dir(&mut self) -> Result<(), AofError> {
+        if self.aof_files.dir_made {
+            return Ok(());
+        }
+        let dir = &self.aof_files.dir;
+        let parent = dir.parent().unwrap_or(Path::new(""));
+        self.storage
+            .create_dir(dir)
+            .and_then(|()| self.storage.sync_dir(parent))
+            .map_err(|error| AofError::Io {
+                path: dir.clone(),
+                doing: "create",
+                error,
+            })?;
+        self.aof_files.dir_made = true;
+        Ok(())
+    }
+
     /// Writes all logs and waits until they are durable. A generation that is followed by another
     /// must be whole after any crash: recovery cuts the newest only.
     pub(super) fn make_durable(&self) -> Result<(), String> {
@@ -428,7 +462,8 @@ impl Coordinator {
     pub(super) fn close_aof(&mut self) {
         let server = self.server;
         let _stopped = server.safe_point.stop(server);
-        self.write_and_sync_aof();
+        // It was asked to be given up; what could not be written is said in the log.
+        let _ = self.write_and_sync_aof();
         self.enable_logs(false);
         for shard in server.shard_indexes() {
             server.aof.uninstall(shard);
@@ -436,23 +471,26 @@ impl Coordinator {
         self.publish_size();
     }
 
-    /// Makes the AOF durable before it is closed. Then the manifest need not say which run wrote it.
-    pub(super) fn write_and_sync_aof(&mut self) {
+    /// Makes the AOF durable before it is closed; an error if that is not possible. Then the manifest need not say which
+    /// run wrote it.
+    pub(super) fn write_and_sync_aof(&mut self) -> Result<(), ()> {
         if !self.server.aof.is_on() {
-            return;
+            return Ok(());
         }
-        let stored = self.make_durable().and_then(|()| {
-            if !self.aof_files.stored {
-                return Ok(());
-            }
-            self.aof_files.manifest.run = None;
-            self.aof_files
-                .store(&*self.storage)
-                .map_err(|error| error.to_string())
-        });
-        if let Err(error) = stored {
+        if let Err(error) = self.make_durable() {
             log!(Warning, "{error}");
+            return Err(());
         }
+        if self.aof_files.stored {
+            self.aof_files.manifest.run = None;
+            if let Err(error) = self.aof_files.store(&*self.storage) {
+                log!(Warning, "{error}");
+                self.aof_files.manifest.run = Some(self.run_mark());
+                self.aof_files.unsettled = true;
+                return Err(());
+            }
+        }
+        Ok(())
     }
 
     /// Begins a new epoch at one instant for all shards, if anything was written in this one, and marks it in

@@ -51,14 +51,8 @@ impl Coordinator {
     }
 
     fn prepare_files(&mut self, config: &Config) -> Result<(), AofError> {
+        self.make_dir()?;
         let dir = self.aof_files.dir().to_owned();
-        self.storage
-            .create_dir(&dir)
-            .map_err(|error| AofError::Io {
-                path: dir.clone(),
-                doing: "create",
-                error,
-            })?;
         if self.aof_files.unsettled {
             self.aof_files.store(&*self.storage)?;
         }
@@ -152,6 +146,8 @@ impl Coordinator {
             .and_then(|file| file.read_at(&mut magic, 0))
             .map_err(io("read", written))?;
         let is_rdb = magic[..read] == *RDB_MAGIC;
+        // The segments are being written, also where this is the first manifest that names them.
+        let run = self.server.aof.is_on().then(|| self.run_mark());
         let files = &mut self.aof_files;
         let base = files.manifest().next_base(files.prefix(), is_rdb);
         let (name, path) = (base.name.clone(), files.dir().join(&base.name));
@@ -167,7 +163,10 @@ impl Coordinator {
             .rewriting
             .take()
             .unwrap_or(files.manifest().generation_last() + 1);
-        let manifest = files.manifest().rewritten(base, generation);
+        let mut manifest = files.manifest().rewritten(base, generation);
+        if let Some(run) = run {
+            manifest.run = Some(run);
+        }
         files.replace(&*self.storage, manifest, vec![name])?;
         files.remove_history(&*self.storage);
         Ok(())
