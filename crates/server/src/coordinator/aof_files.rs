@@ -92,7 +92,13 @@ impl AofFiles {
     }
 
     pub(super) fn store(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
-        self.manifest.store(storage, &self.dir, &self.prefix)?;
+        self.manifest.prepare(storage, &self.dir, &self.prefix)?;
+        self.commit(storage)
+    }
+
+    /// Puts the manifest in force, which was prepared.
+    fn commit(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
+        Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
         let named = |name: &OsString| self.manifest.files.iter().any(|file| file.name == *name);
@@ -113,9 +119,26 @@ impl AofFiles {
         manifest: Manifest,
         fresh: Vec<OsString>,
     ) -> Result<(), AofError> {
+        let prepared = manifest.prepare(storage, &self.dir, &self.prefix);
+        if let Err(error) = prepared {
+            for name in fresh {
+                self.remove(storage, &name);
+            }
+            return Err(error);
+        }
+        self.replace_by_prepared(storage, manifest, fresh)
+    }
+
+    /// The same for a manifest that was prepared.
+    pub(super) fn replace_by_prepared(
+        &mut self,
+        storage: &dyn Storage,
+        manifest: Manifest,
+        fresh: Vec<OsString>,
+    ) -> Result<(), AofError> {
         let before = std::mem::replace(&mut self.manifest, manifest);
         let stored_before = self.stored;
-        let Err(error) = self.store(storage) else {
+        let Err(error) = self.commit(storage) else {
             return Ok(());
         };
         let took_its_place = self.manifest.is_on_disk(storage, &self.dir, &self.prefix);
@@ -329,6 +352,8 @@ impl Coordinator {
         for (_, name) in &next.segments {
             self.aof_files.remove(&*self.storage, name);
         }
+        let files = &self.aof_files;
+        Manifest::abandon(&*self.storage, &files.dir, &files.prefix);
     }
 
     pub(super) fn enable_logs(&self, on: bool) {

@@ -44,9 +44,19 @@ impl Coordinator {
             // The bulk of it now, so that what is left for the stop is little.
             self.make_durable()?;
         }
-        let next = self
+        let mut next = self
             .reserve_generation()
             .map_err(|error| error.to_string())?;
+        if self.aof_files.stored {
+            next.manifest.run = Some(self.run_mark());
+            let files = &self.aof_files;
+            let prepared = next
+                .manifest
+                .prepare(&*self.storage, files.dir(), files.prefix());
+            prepared
+                .map_err(|error| error.to_string())
+                .inspect_err(|_| self.discard_generation(&next))?;
+        }
         Ok(Some(next))
     }
 
@@ -90,15 +100,14 @@ impl Coordinator {
     /// Puts the new generation in force, the child having been forked. On an error the old one is.
     pub(super) fn switch_generation(&mut self, next: NextGeneration) -> Result<(), String> {
         let NextGeneration {
-            mut manifest,
+            manifest,
             segments,
             writers,
         } = next;
         let names: Vec<OsString> = segments.into_iter().map(|(_, name)| name).collect();
         if self.aof_files.stored {
-            manifest.run = Some(self.run_mark());
             self.aof_files
-                .replace(&*self.storage, manifest, names)
+                .replace_by_prepared(&*self.storage, manifest, names)
                 .map_err(|error| error.to_string())?;
         } else {
             // The set on disk is another one, or none, until there is a base.
