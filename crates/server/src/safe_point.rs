@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
 
-use crate::clock;
 use crate::shared::Server;
 
 pub struct SafePoint {
@@ -24,8 +23,7 @@ impl SafePoint {
     pub fn new(workers: usize) -> SafePoint {
         SafePoint {
             wanted: AtomicBool::new(false),
-            // Simulated workers share the coordinator's thread, which steps them or does this.
-            workers: if clock::is_simulated() { 0 } else { workers },
+            workers,
             stopped: Mutex::default(),
             changed: Condvar::new(),
         }

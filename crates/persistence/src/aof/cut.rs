@@ -6,7 +6,7 @@
 //! Invariant: of each cause the newest [`REPORTS_MAX`] reports are kept, with their bytes.
 
 use super::contents::{Contents, Position};
-use super::manifest::{put_word, split_words, Manifest};
+use super::manifest::{is_plain_name, put_word, split_words, Manifest};
 use super::point::format_millis;
 use super::{AofError, SegmentId};
 use crate::crc::Xz;
@@ -375,8 +375,12 @@ fn read_journal(bytes: &[u8]) -> Option<Vec<Step>> {
 
 fn read_step(line: &[u8]) -> Option<Step> {
     let mut words = split_words(line)?.into_iter();
-    let (kind, first) = (words.next()?, OsString::from_vec(words.next()?));
+    let (kind, first) = (words.next()?, words.next()?);
     let second = words.next()?;
+    if !is_plain_name(&first) || (kind == b"drop" && !is_plain_name(&second)) {
+        return None;
+    }
+    let first = OsString::from_vec(first);
     match kind.as_slice() {
         b"cut" => Some(Step::Cut {
             name: first,

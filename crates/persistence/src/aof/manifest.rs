@@ -8,9 +8,7 @@
 
 use super::annotation::COUNTER_MAX;
 use super::{AofError, SegmentId};
-use crate::storage::{
-    abandon_small, commit_small, prepare_small, read_small, replace_small, Open, Storage,
-};
+use crate::storage::{read_small, replace_small, Open, Storage};
 use keyspace::ShardIndex;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -286,29 +284,6 @@ impl Manifest {
         )
     }
 
-    /// Writes what [`Manifest::commit`] will put in force, durably: the half that can be done beforehand.
-    pub fn prepare(
-        &self,
-        storage: &dyn Storage,
-        dir: &Path,
-        prefix: &OsStr,
-    ) -> Result<(), AofError> {
-        let name = with_suffix(prefix, ".manifest");
-        prepare_small(storage, dir, &name, &self.format())
-            .map_err(AofError::io(&dir.join(&name), "prepare"))
-    }
-
-    /// Replaces `<dir>/<prefix>.manifest` by what was prepared last, durably.
-    pub fn commit(storage: &dyn Storage, dir: &Path, prefix: &OsStr) -> Result<(), AofError> {
-        let name = with_suffix(prefix, ".manifest");
-        commit_small(storage, dir, &name).map_err(AofError::io(&dir.join(&name), "store"))
-    }
-
-    /// Drops what was prepared.
-    pub fn abandon(storage: &dyn Storage, dir: &Path, prefix: &OsStr) {
-        abandon_small(storage, dir, &with_suffix(prefix, ".manifest"));
-    }
-
     /// Replaces `<dir>/<prefix>.manifest`, durably.
     pub fn store(&self, storage: &dyn Storage, dir: &Path, prefix: &OsStr) -> Result<(), AofError> {
         let name = with_suffix(prefix, ".manifest");
@@ -550,8 +525,7 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         }
     }
     let name = name.ok_or("no file")?;
-    if name.is_empty() || name.contains(&b'/') || name.contains(&0) || name == b"." || name == b".."
-    {
+    if !is_plain_name(&name) {
         return Err("the file name is not a plain name");
     }
     let segment = match (shard, shard_count, generation) {
@@ -678,6 +652,12 @@ fn line_len_most(file: &AofFile) -> usize {
         },
     );
     line.len()
+}
+
+/// Whether a name that a file gives is one within its directory: no other file must be reached through it.
+pub(super) fn is_plain_name(name: &[u8]) -> bool {
+    let leads_away = name.contains(&b'/') || name == b"." || name == b"..";
+    !name.is_empty() && !leads_away && !name.contains(&0)
 }
 
 /// Writes a word, quoted if it must be.
