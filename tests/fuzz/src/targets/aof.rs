@@ -2,16 +2,22 @@
 //! Without a manifest among them, one is made up that names them all.
 //!
 //! A set is loaded or refused; what was refused is as it was; what was loaded can be gone on with, and loads again,
-//! without a word and with the same content.
+//! without a word and with the same content. A set that was cut back to a point loads, with nothing in it that was not
+//! there before.
 
 mod seals;
 
 use crate::content::{Collected, Command, Keys};
-use keyspace::UnixMillis;
+use keyspace::{Lsn, ShardIndex, UnixMillis};
+use persistence::aof::cut::{finish_pending, JOURNAL};
 use persistence::aof::manifest::{AofFile, FileKind, Found, Manifest};
+use persistence::aof::point::Point;
 use persistence::aof::recover::{load_aof, AofLoadOptions, AofLoaded};
+use persistence::aof::reseal;
 use persistence::aof::scan::{scan_segment, SegmentScan};
 use persistence::aof::segment::SegmentWriter;
+use persistence::aof::survey::{survey, SurveyOptions};
+use persistence::aof::truncate::{apply, plan, PlanOptions};
 use persistence::aof::{AofError, Stamp};
 use persistence::commands::put_command;
 use persistence::progress::Progress;
@@ -19,7 +25,7 @@ use persistence::rdb::load::LoadOptions;
 use persistence::storage::simulated::SimulatedStorage;
 use persistence::storage::sync::SyncPolicy;
 use persistence::storage::{write_all_at, Open, Storage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -44,9 +50,12 @@ pub fn run(input: &[u8]) {
     };
     let mut files = split(rest);
     if choice & 1 != 0 {
-        files
-            .values_mut()
-            .for_each(|bytes| *bytes = seals::renewed(bytes));
+        for (name, bytes) in &mut files {
+            *bytes = match name == JOURNAL.as_bytes() {
+                true => seals::journal(bytes),
+                false => seals::renewed(bytes),
+            };
+        }
     }
     let options = AofLoadOptions {
         rdb: LoadOptions {
@@ -68,10 +77,29 @@ pub fn run(input: &[u8]) {
     for name in files.keys() {
         scan(&disk, &dir().join(OsStr::from_bytes(name)));
     }
+    // As a server does before it reads anything else. A damaged journal stops it.
+    match finish_pending(&disk, dir()) {
+        Ok(true) => files.retain(|name, _| name != JOURNAL.as_bytes()),
+        Ok(false) => {}
+        Err(error) => return drop(error.to_string()),
+    }
+    // Cuts may have dropped some.
+    files.retain(|name, _| {
+        disk.contents(&dir().join(OsStr::from_bytes(name)))
+            .is_some()
+    });
     let Some(manifest) = manifest_of(&disk, &files) else {
         return;
     };
+    // Its own journal is no place for a file of the set.
+    if manifest.files.iter().any(|file| file.name == JOURNAL) {
+        return;
+    }
+    survey_and_reseal(&disk, &manifest, &options);
     recover(&disk, &manifest, &options);
+    if choice & 64 != 0 {
+        go_back(&disk, &manifest, &options, persistence::crc::jones(input));
+    }
 }
 
 fn put(disk: &SimulatedStorage, path: &Path, bytes: &[u8]) {
@@ -234,4 +262,75 @@ fn go_on(
     let (keys_again, commands_again, _) =
         load(disk, manifest, &options).expect("what was appended loads");
     assert_eq!((keys, commands), (keys_again, commands_again));
+}
+
+/// What `basalt-check-aof` does: it looks and changes nothing, and it seals copies again.
+fn survey_and_reseal(disk: &SimulatedStorage, manifest: &Manifest, options: &AofLoadOptions) {
+    let before = contents(disk, manifest);
+    let looked = SurveyOptions {
+        threads: 1,
+        os_crashed: options.os_crashed,
+        now_ms: 1_000_000,
+        alone: false,
+    };
+    match survey(disk, dir(), manifest, &looked) {
+        Ok(survey) => {
+            survey.is_good();
+        }
+        Err(error) => drop(error.to_string()),
+    }
+    assert_eq!(contents(disk, manifest), before, "a survey changes nothing");
+    for (file, bytes) in manifest.files.iter().zip(before) {
+        let (Some(bytes), path) = (bytes, dir().join(&file.name)) else {
+            continue;
+        };
+        let copy = SimulatedStorage::new();
+        put(&copy, &path, &bytes);
+        match reseal::apply(&copy, &path, file.segment, &HashSet::new()) {
+            Ok(_) => scan(&copy, &path),
+            Err(error) => drop(error.to_string()),
+        }
+    }
+}
+
+/// Cuts back to a time or a position.
+fn go_back(disk: &SimulatedStorage, manifest: &Manifest, options: &AofLoadOptions, number: u64) {
+    let point = match number % 4 {
+        0 => Point::Time(1_700_000_000_000 + (number >> 8 & 3) as i64 - 1),
+        1 => Point::Time((number >> 8) as i64),
+        _ => Point::Lsn(
+            Some(ShardIndex((number >> 8 & 1) as u16)),
+            Lsn(number >> 16 & 0xFF),
+        ),
+    };
+    let planned = PlanOptions {
+        threads: 1,
+        os_crashed: options.os_crashed,
+        now_ms: 1_000_000,
+    };
+    let Ok((_, all, _)) = load(disk, manifest, options) else {
+        return;
+    };
+    let before = contents(disk, manifest);
+    let plan = plan(disk, dir(), manifest, point, &planned);
+    assert_eq!(contents(disk, manifest), before, "a plan changes nothing");
+    let Ok(plan) = plan.map_err(|error| error.to_string()) else {
+        return;
+    };
+    plan.describe();
+    apply(disk, dir(), None, &plan, 1_000_000).expect("a disk in memory does not fail");
+    let strict = AofLoadOptions {
+        load_truncated: false,
+        corrupt_tail_bytes_max: 0,
+        ..options.clone()
+    };
+    let (_, left, again) = load(disk, &plan.manifest, &strict).expect("what was cut back loads");
+    assert_eq!(again.cuts, []);
+    let mut all = all.iter();
+    for command in &left {
+        assert!(
+            all.any(|known| known == command),
+            "{command:?} was not there"
+        );
+    }
 }

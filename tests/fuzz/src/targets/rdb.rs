@@ -5,6 +5,7 @@ use crate::content::{Collected, Keys};
 use keyspace::{Db, DbIndex, Entry, UnixMillis};
 use persistence::progress::Progress;
 use persistence::rdb::check::check_rdb;
+use persistence::rdb::inspect::{inspect_rdb, InspectOptions};
 use persistence::rdb::load::{load_rdb, load_stream, KeyReceiver, LoadOptions, LoadSink};
 use persistence::rdb::load::{LoadStats, LoadedKey, RdbLoadError};
 use persistence::rdb::snapshot::{write_rdb, OnKey, SnapshotOptions, SnapshotSource};
@@ -40,7 +41,9 @@ pub fn run(input: &[u8]) {
     let path = Path::new("/dump.rdb");
     let disk = disk_with(path, input);
     // As the check tool and a server go over it, checksums included.
-    shown(check_rdb(&disk, path, 1).err());
+    let checked = check_rdb(&disk, path, 1);
+    inspect(&disk, path, &checked);
+    shown(checked.err());
     shown(load(&disk, path, &options(true, 1)).err());
     let checksum = persistence::crc::jones(input);
     if checksum.is_multiple_of(16) {
@@ -64,6 +67,24 @@ pub fn run(input: &[u8]) {
     assert!(stats.bytes <= input.len() as u64);
     if checksum.is_multiple_of(4) {
         write_and_load(input, &keys);
+    }
+}
+
+/// What `basalt-check-rdb` does: it finds nothing wrong with a file that loads.
+fn inspect(disk: &SimulatedStorage, path: &Path, checked: &Result<LoadStats, RdbLoadError>) {
+    for as_redis in [false, true] {
+        let options = InspectOptions {
+            threads: 1,
+            now_unix_ms: 1_000_000,
+            largest_count: 3,
+            preamble: false,
+            as_redis,
+        };
+        let report = inspect_rdb(disk, path, &options, &Progress::default())
+            .expect("a disk in memory does not fail");
+        if checked.is_ok() && !as_redis {
+            assert!(report.is_good(), "{:?}", report.findings.flaw);
+        }
     }
 }
 

@@ -33,3 +33,12 @@ pub fn renewed(bytes: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// A journal of cuts whose last line is the checksum of what is before.
+pub fn journal(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.len().saturating_sub("crc 0123456789abcdef\n".len());
+    let mut digest = Xz::default();
+    digest.update(&bytes[..end]);
+    let crc = format!("crc {:016x}\n", digest.value());
+    [&bytes[..end], crc.as_bytes()].concat()
+}
