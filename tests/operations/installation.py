@@ -32,7 +32,7 @@ class Installation:
         (root / "basalt").chmod(0o750)
         self.units = root / "units.json"
         config = (CHECKOUT / "config" / "basalt.conf").read_text()
-        (root / "etc" / "basalt.conf").write_text(config + f"\nport {self.port}\ndir {root}/basalt\nbind 127.0.0.1\n")
+        (root / "etc" / "basalt.conf").write_text(config + f"\nport {self.port}\ndir {root}/basalt\nbind 127.0.0.1\nshards 2\n")
         common = ["--port", str(self.port), "--bind", "127.0.0.1"]
         commands = {"basalt": [basalt_binary(), str(root / "etc" / "basalt.conf")],
                     "redis-server": [redis_binary(), *common, "--dir", f"{root}/redis", "--appendonly", "yes"]}
