@@ -4,6 +4,7 @@ mod common;
 
 use common::segments::*;
 use common::Store;
+use datatypes::Rng;
 use keyspace::{Lsn, NewValue, ShardIndex};
 use persistence::aof::cut::{Cause, JOURNAL, REPORTS_MAX};
 use persistence::aof::manifest::{AofFile, FileKind, Found, Manifest};
@@ -12,6 +13,7 @@ use persistence::aof::truncate::{apply, plan, Plan, PlanOptions};
 use persistence::aof::AofError;
 use persistence::progress::Progress;
 use persistence::rdb::snapshot::{write_rdb, SnapshotOptions};
+use persistence::storage::simulated::{Operation, Verdict};
 use persistence::storage::{write_all_at, Open, Storage};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -323,44 +325,85 @@ fn damage_before_the_point_stops_it_and_behind_it_does_not() {
     );
 }
 
-#[test]
-fn crash_in_the_middle_is_made_good_at_the_next_start() {
-    let point = time(2000);
-    let whole = {
-        let set = in_turn(6);
-        (restore(&set, point), all_files(&set))
-    };
-    // Each write is refused in turn, as if the process had ended there.
-    let mut refused = 0;
-    for space in (0..4000).step_by(7) {
-        let set = in_turn(6);
-        set.manifest
-            .store(&set.disk, &dir(), OsStr::new(PREFIX))
+/// Two shards with a mistake in the second generation, all of it durable, and the manifest stored.
+fn durable_set() -> Segments {
+    let mut set = in_turn(6);
+    set.next_generation();
+    set.append_at(0, 2, NOON + 10_000, &["SELECT 0", "SET a later"]);
+    for entry in &set.manifest.files {
+        let file = set
+            .disk
+            .open(&dir().join(&entry.name), Open::Write)
             .unwrap();
+        file.datasync().unwrap();
+    }
+    set.manifest
+        .store(&set.disk, &dir(), OsStr::new(PREFIX))
+        .unwrap();
+    set
+}
+
+#[test]
+fn crash_at_any_operation_leaves_all_of_it_done_or_nothing() {
+    // In the middle of a block, so that there is a seal to be written too.
+    let point = {
+        let kept = plan_of(&durable_set(), time(2000)).unwrap().kept;
+        Point::Lsn(Some(ShardIndex(0)), Lsn(kept[0].end.unwrap().lsn.0 + 25))
+    };
+    let before = sorted(
+        load(&durable_set().disk, &durable_set().manifest, false, false)
+            .unwrap()
+            .0,
+    );
+    let after = restore(&durable_set(), point);
+    assert_ne!(before, after);
+    let (mut seen_before, mut seen_after) = (0, 0);
+    for (stop_at, system) in (0..200).flat_map(|n| [(n, false), (n, true)]) {
+        let set = durable_set();
         let planned = plan_of(&set, point).unwrap();
-        let before = all_files(&set);
-        set.disk.set_space_left(Some(space));
-        let done = apply(&set.disk, &dir(), Some(OsStr::new(PREFIX)), &planned, NOON);
-        set.disk.set_space_left(None);
-        if done.is_ok() {
-            continue;
-        }
-        refused += 1;
-        let manifest = stored(&set);
-        let (lines, loaded) = load(&set.disk, &manifest, false, false).unwrap();
-        assert_eq!(loaded.cuts, [], "{space} bytes");
+        let mut operations = 0;
+        let faults = move |operation: &Operation<'_>| {
+            operations += 1;
+            match operations > stop_at {
+                true => Verdict::Stop(operation.bytes / 2),
+                false => Verdict::Proceed,
+            }
+        };
+        set.disk.set_faults(Some(Box::new(faults)), 1);
+        let applied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            apply(&set.disk, &dir(), Some(OsStr::new(PREFIX)), &planned, NOON).map(|_| ())
+        }));
+        let mut rng = Rng::from_seed(stop_at as u64);
+        let disk = match system {
+            true => set.disk.after_os_crash(|| rng.next_u64()),
+            false => set.disk.after_process_crash(),
+        };
+        let context = format!("stopped at operation {stop_at}, the system too: {system}");
+        let set = Segments { disk, ..set };
+        let (lines, loaded) = load(&set.disk, &stored(&set), false, false)
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_eq!(loaded.cuts, [], "{context}");
         let lines = sorted(lines);
-        if lines != whole.0 {
-            assert_eq!(lines, first(6), "{space} bytes: neither before nor after");
-            let left = all_files(&set);
-            for (name, bytes) in &before {
-                assert!(left.contains(&(name.clone(), bytes.clone())), "{name}");
+        match lines == after {
+            true => seen_after += 1,
+            false => {
+                assert_eq!(lines, before, "{context}: neither before nor after");
+                assert!(applied.is_err(), "{context}: done, and not there");
+                seen_before += 1;
             }
         }
+        if applied.is_ok() && system {
+            break;
+        }
     }
-    assert!(refused > 50, "{refused}");
+    assert!(
+        seen_before > 10 && seen_after > 10,
+        "{seen_before} {seen_after}"
+    );
+}
 
-    // A journal is carried out by whoever comes next, and only a whole one.
+#[test]
+fn journal_that_is_damaged_is_refused() {
     let set = in_turn(6);
     set.manifest
         .store(&set.disk, &dir(), OsStr::new(PREFIX))
