@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -192,15 +193,28 @@ def test_kill_while_the_disk_is_full(policy: str, disk):
             assert client.cmd("SET", "after", 1) == b"OK"
 
 
-def test_a_clean_stop_while_the_disk_is_full(disk):
+@pytest.mark.parametrize("by_force", [False, True])
+def test_a_stop_while_the_disk_is_full(by_force: bool, disk):
+    """It would lose what is in memory alone, and is refused; by force it loses nothing that was acknowledged."""
     with Server(dir=disk.folder, env=disk.environment, appendonly="yes", appendfsync="everysec", shards=3,
                 auto_aof_rewrite_percentage=0) as server:
         with disk.small():
             writers = [Writer(server.port, f"0:{n}") for n in range(3)]
             _look_while_full(server, writers)
-            server.stop()
-            for writer in writers:
-                writer.join(PATIENCE)
+            with server.client(timeout=PATIENCE) as client:
+                if by_force:
+                    client.send("SHUTDOWN", "FORCE")
+                    assert server.wait_exit() == 0
+                else:
+                    assert client.call("SHUTDOWN").text.startswith("ERR Errors trying to SHUTDOWN")
+                    server.signal(signal.SIGTERM)
+                    _until(lambda: server.log().count("The AOF could not be written, can't exit.") == 2, "nothing is said")
+                    assert client.cmd("EXISTS", "0:0:1") in (0, 1)
+        for writer in writers:
+            writer.stopping = True
+        for writer in writers:
+            writer.join(PATIENCE)
+        server.stop()
         server.start()
         with server.client() as client:
             for writer in writers:

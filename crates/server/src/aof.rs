@@ -186,11 +186,6 @@ impl Aof {
         self.in_force.store(in_force, Release);
     }
 
-    /// Whether somebody is to be told that a log has become durable.
-    pub fn is_awaited(&self) -> bool {
-        self.fsyncs_always() || self.sync_waiters.load(Relaxed) > 0
-    }
-
     pub fn configure(&self, config: &config::Config) {
         let policy = match config.appendfsync {
             config::AppendFsync::Always => SyncPolicy::Always,

@@ -30,6 +30,8 @@ pub struct WorkerHandle {
     pub stats: WorkerStats,
     /// Connections it has, or was handed and has not seen yet.
     pub connections: AtomicU32,
+    /// It wants to be woken when a log has become durable.
+    pub awaits_durable: AtomicBool,
 }
 
 /// What the process was started as; does not change.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -317,6 +317,7 @@ pub fn assemble(
         mailbox: Mailbox::default(),
         stats: WorkerStats::new(),
         connections: AtomicU32::new(0),
+        awaits_durable: AtomicBool::new(false),
     };
     let server = Box::new(Server::new(
         identity,
@@ -449,11 +450,12 @@ fn sync_backend(config: &Config) -> Result<SyncBackend, String> {
 
 fn sync_service(server: &'static Server, backend: SyncBackend) -> Result<SyncService, String> {
     let on_durable = Box::new(|_| {
-        if server.aof.is_awaited() {
-            server
-                .workers
-                .iter()
-                .for_each(|worker| worker.mailbox.wake());
+        // Looked at behind the position's store, as the worker's own store is in front of its look
+        // at the position: one of the two sees the other.
+        for worker in server.workers.iter() {
+            if worker.awaits_durable.load(SeqCst) {
+                worker.mailbox.wake();
+            }
         }
     });
     SyncService::new(

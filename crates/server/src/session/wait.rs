@@ -128,6 +128,7 @@ impl Worker {
 
     /// Replies at once if the wish is met, or inside a transaction, where nothing may wait.
     fn await_wish(&mut self, c: &mut Connection, wish: Wish, situation: &Host<'_, '_>) {
+        self.await_durable();
         let is_durable = is_durable(&self.server.aof, &c.last_writes);
         if wish.is_met(is_durable) || situation.in_transaction() {
             wish.reply(is_durable, c.reply());

@@ -58,6 +58,8 @@ pub struct Worker {
     dirty: Vec<ConnId>,
     /// Connections whose replies wait for writes to become durable.
     awaiting_durable: Vec<ConnId>,
+    /// What its handle says: that it wants to be woken when a log has become durable.
+    awaits_durable: bool,
     /// Connections that wait by WAIT or WAITAOF.
     pub(crate) wishes: Vec<(ConnId, Wish)>,
     plan: Vec<Planned>,
@@ -90,6 +92,7 @@ impl Worker {
             connections: Vec::new(),
             dirty: Vec::new(),
             awaiting_durable: Vec::new(),
+            awaits_durable: false,
             wishes: Vec::new(),
             plan: Vec::new(),
             spans: Vec::new(),

@@ -1,7 +1,8 @@
 //! Connections: from accept to close, bytes in and replies out.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+    fence, AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex};
 
@@ -303,6 +304,21 @@ impl Worker {
         }
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
+        if self.awaits_durable && self.awaiting_durable.is_empty() && self.wishes.is_empty() {
+            self.awaits_durable = false;
+            let handle = &self.server.workers[self.index];
+            handle.awaits_durable.store(false, SeqCst);
+        }
+    }
+
+    /// Has this worker woken when a log becomes durable. Before a look at how far one is.
+    pub(crate) fn await_durable(&mut self) {
+        if !self.awaits_durable {
+            self.awaits_durable = true;
+            let handle = &self.server.workers[self.index];
+            handle.awaits_durable.store(true, SeqCst);
+            fence(SeqCst);
+        }
     }
 
     /// Sends a connection's replies. True when the connection is to be forgotten.
@@ -337,6 +353,7 @@ impl Worker {
 
     /// How much of the output may leave: that in front of the first reply that waits for the disk.
     fn ready_bytes(&mut self, c: &mut Connection) -> usize {
+        self.await_durable();
         let aof = &self.server.aof;
         let always = aof.fsyncs_always();
         let mut ready = c.waits.ready(c.out.len(), |shard, lsn| {
