@@ -58,6 +58,8 @@ class Scenario:
     columns: tuple[Column, ...]
     measure: Callable[["Bench", Variant], Figures]
     is_repeatable: bool = True  # False: one round is enough, the figure does not scatter
+    is_default: bool = True  # False: run only when it is named
+    group: str = ""  # a name for several of them
 
 
 @dataclass
@@ -410,7 +412,9 @@ def expect_keys(server: Server, count: int) -> None:
 
 # -- the list --------------------------------------------------------------------------------------
 
-def all_scenarios(shards: int) -> tuple[Scenario, ...]:
+def all_scenarios(shards: int, sizes: tuple[float, ...] = ()) -> tuple[Scenario, ...]:
+    from . import large  # which uses what is above
+
     many, ring, epoll = basalt(shards), basalt(1, "io_uring"), basalt(1, "epoll")
     peers = (REDIS, VALKEY)
     every = (*peers, many, ring, epoll)
@@ -447,5 +451,11 @@ def all_scenarios(shards: int) -> tuple[Scenario, ...]:
         Scenario("replay", "start with an AOF of the same SETs", (*peers, many, basalt(1)), START_COLUMNS, replay),
         Scenario("memory", f"memory per key: {MEMORY_KEYS:,} keys of 16 B, by RSS", (*peers, many), MEMORY_COLUMNS,
                  memory, is_repeatable=False),
+        *(Scenario(f"fork-{size:g}", f"BGSAVE of {size:g} GB of {large.VALUE_BYTES} B strings, under {WRITES_PER_SECOND:,} SET/s",
+                   (*peers, many), large.FORK_COLUMNS, partial(large.fork, gigabytes=size), is_repeatable=False,
+                   is_default=False, group="fork") for size in sizes),
+        *(Scenario(f"hash-{size:g}", f"one hash of {size:g} GB: BGSAVE, and start with that dump", (*peers, many),
+                   large.HASH_COLUMNS, partial(large.huge_hash, gigabytes=size), is_repeatable=False,
+                   is_default=False, group="hash") for size in sizes),
     )
 

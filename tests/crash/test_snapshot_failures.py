@@ -156,6 +156,26 @@ def test_a_child_without_progress_is_given_up():
         assert not children(server) and not list(server.dir.glob("temp*"))
 
 
+@pytest.mark.parametrize("command, part", [("BGSAVE", ".rdb"), ("BGREWRITEAOF", "temp-rewriteaof")])
+def test_a_killed_server_leaves_nothing_for_good(command: str, part: str):
+    """Its child dies with it; what that had begun goes when the server starts again."""
+    slow = slow_writes(part, percent=100, micros=60_000_000)
+    with Server(shards=2, env=slow, appendonly="yes", auto_aof_rewrite_percentage=0) as server:
+        temps = lambda: [*server.dir.glob("temp-*.rdb"), *server.dir.glob("appendonlydir/temp-rewrite*")]  # noqa: E731
+        with server.client() as client:
+            client.cmd("SET", "key", "x")
+            client.cmd(command)
+            until(lambda: len(temps()) == 1, "no child writes")
+        server.kill()
+        assert len(temps()) == 1
+        of_another = server.dir / f"temp-{os.getpid()}.rdb"
+        of_another.touch()
+        server.start()
+        assert temps() == [of_another]
+        with server.client() as client:
+            assert client.cmd("GET", "key") == b"x"
+
+
 def test_what_was_written_is_read_back(disk: BadDisk):
     with Server(shards=2, env=disk.environment, rdb_verify="yes") as server, server.client() as client:
         fill(client)

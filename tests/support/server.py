@@ -64,8 +64,11 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", 0))
             return probe.getsockname()[1]
     first, last = (int(p) for p in ports.split("-"))
-    for port in random.sample(range(first, last + 1), last - first + 1):
+    # Not `random`: processes that were forked a moment ago would draw the same.
+    for port in random.SystemRandom().sample(range(first, last + 1), last - first + 1):
         with socket.socket() as probe:
+            # As servers do; a port whose last connections are just gone will do.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

@@ -65,6 +65,7 @@ def normal(out: bytes, version: str) -> bytes:
     out = re.sub(rb"(?m)^\d+:[CM] \d+ \w+ \d+ [\d:.]+ [*#-] ?", b"", out)
     out = out.replace(b"Terminating server after rdb file reading failure.\n", b"")
     out = out.replace(b"[info] 0 subexpires\n", b"")
+    out = re.sub(rb"(Usage: )\S*/", rb"\1", out)
     out = re.sub(rb"got: 00\S*", b"got: 00", out)
     if version == "7.0":
         out = re.sub(rb"(Checking RDB file ).*/", rb"\1", out)

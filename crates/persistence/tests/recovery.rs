@@ -200,6 +200,48 @@ fn hole_among_the_last_writes_is_cut_only_after_a_crash_of_the_system() {
 }
 
 #[test]
+fn damage_near_the_end_is_given_up_within_the_limit_and_in_all_shards() {
+    let damaged = |limit: u64| {
+        let mut set = Segments::new(2);
+        for epoch in 1..=6 {
+            for shard in 0..2 {
+                let command = format!("SET {} {epoch}", ["a", "b"][shard]);
+                set.append(shard, epoch, &["SELECT 0", &command]);
+            }
+        }
+        let path = set.path(0);
+        let whole = set.disk.contents(&path).unwrap();
+        // In the fourth of its six blocks.
+        let offset = whole.len() * 7 / 12;
+        set.disk.edit(&path, |bytes| bytes[offset] ^= 1);
+        let options = AofLoadOptions {
+            corrupt_tail_bytes_max: limit,
+            ..load_options(true, false)
+        };
+        let loaded = load_with(&set.disk, &set.manifest, &options);
+        (set, loaded, whole.len() as u64)
+    };
+    let (set, loaded, _) = damaged(1 << 20);
+    let (lines, loaded) = loaded.unwrap();
+    assert_eq!(loaded.recovery.cause, Some(Cause::Damage));
+    let of = |key: &str| lines.iter().filter(|line| line.contains(key)).count();
+    // The third epoch is not whole in the first shard: nothing says that it had ended.
+    assert_eq!((of("SET a"), of("SET b")), (2, 2), "{lines:?}");
+    let dropped: u64 = loaded.cuts.iter().map(|cut| cut.bytes_dropped).sum();
+    // Loaded again, all is well.
+    let (again, loaded) = set.load().unwrap();
+    assert_eq!((sorted(again), loaded.cuts.len()), (sorted(lines), 0));
+
+    let (set, refused, len) = damaged(dropped - 1);
+    let Err(AofError::Damaged { reason, .. }) = refused else {
+        panic!("more than the limit allows: {refused:?}");
+    };
+    assert!(reason.contains(&format!("{dropped} bytes")), "{reason}");
+    assert_eq!(set.disk.contents(&set.path(0)).unwrap().len() as u64, len);
+    assert!(damaged(dropped).1.is_ok());
+}
+
+#[test]
 fn transactions_are_in_all_shards_or_in_none() {
     let mut set = Segments::new(2);
     set.append(0, 1, &["SELECT 0", "SET a 0"]);
@@ -380,10 +422,23 @@ fn files_of_stock_servers_load_as_there() {
         (2, 0)
     );
     for tail in [&b"\0\0\0\0"[..], b"PING\r\n"] {
-        assert!(matches!(
-            check(&[&whole[..], tail].concat()),
-            Err(AofError::Damaged { .. })
-        ));
+        let bytes = [&whole[..], tail].concat();
+        assert!(matches!(check(&bytes), Err(AofError::Damaged { .. })));
+        let manifest = Manifest {
+            files: vec![stock_file(&disk, "x.aof", &bytes)],
+            run: None,
+        };
+        for (limit, loads) in [(tail.len() as u64, true), (tail.len() as u64 - 1, false)] {
+            let options = AofLoadOptions {
+                corrupt_tail_bytes_max: limit,
+                ..load_options(true, false)
+            };
+            stock_file(&disk, "x.aof", &bytes);
+            let loaded = load_with(&disk, &manifest, &options);
+            assert_eq!(loaded.is_ok(), loads, "{limit} bytes may go");
+            let left = disk.contents(&dir().join("x.aof")).unwrap();
+            assert_eq!(left.len() == whole.len(), loads);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use commands::CommandError;
 use keyspace::{Log, Lsn, ShardIndex};
@@ -130,6 +131,8 @@ pub struct Aof {
     in_force: AtomicBool,
     /// Connections that wait by WAIT or WAITAOF.
     pub sync_waiters: AtomicUsize,
+    /// DEBUG AOF-FLUSH-SLEEP.
+    pub flush_sleep_micros: AtomicU64,
 }
 
 impl Aof {
@@ -156,6 +159,7 @@ impl Aof {
             failure: Mutex::default(),
             in_force: AtomicBool::new(false),
             sync_waiters: AtomicUsize::new(0),
+            flush_sleep_micros: AtomicU64::new(0),
         }
     }
 
@@ -496,6 +500,10 @@ impl Aof {
             // Switched off: effects appended before that are not wanted any more.
             return true;
         };
+        let sleep_micros = self.flush_sleep_micros.load(Relaxed);
+        if sleep_micros > 0 {
+            std::thread::sleep(Duration::from_micros(sleep_micros));
+        }
         match writer.append(&mut file.block, stamp) {
             Ok(_) => {
                 self.note_outcome(shard, true);

@@ -161,6 +161,10 @@ pub fn dry_run(config: &Config, point: Point) -> Result<String, String> {
         out += &line;
         out.push('\n');
     }
+    let run = manifest.run.as_ref();
+    if run.is_some_and(|run| run.rings.is_some() && run.boot_id == startup::boot_id()) {
+        out += "A server runs, or was killed: what only its rings hold is not counted here.\n";
+    }
     for file in &plan.kept {
         if let Some(end) = file.end {
             let (name, shard) = (file.path.display(), end.id.shard.0);

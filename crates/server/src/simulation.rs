@@ -11,7 +11,7 @@ use std::time::Instant;
 use config::Config;
 use crossbeam_channel::Receiver;
 use keyspace::{DbIndex, Garbage, Lsn, ShardIndex, UnixMillis, ValueRef};
-use persistence::storage::sync::{SyncBackend, Turn};
+use persistence::storage::sync::{SyncBackend, SyncPolicy, Turn};
 use persistence::storage::Storage;
 use reactor::{Backend, Chosen, Reactor, Simulation};
 
@@ -236,6 +236,19 @@ impl Process {
             .snapshot
             .snapshots_saved
             .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub fn rewrites_done(&self) -> u64 {
+        self.server()
+            .snapshot
+            .rewrites_done
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// `appendfsync`, as it is in force.
+    pub fn policy(&self) -> SyncPolicy {
+        let sync = self.server().aof.sync();
+        sync.map_or(SyncPolicy::No, |sync| sync.policy())
     }
 
     /// Everything in memory, expired keys included.

@@ -63,7 +63,7 @@ Every directive can be given as an option, in any order; those come after the fi
 
 --restore-to goes back to a point in the append-only file, then serves: 'YYYY-MM-DD HH:MM:SS[.mmm]' with Z or an
 offset such as +02:00, Unix seconds or milliseconds, or SHARD:LSN. What is cut off is kept beside the file, with a
-report. --dry-run only tells what would go.
+report. --dry-run only tells what would go. It is for one start by hand: every start with it goes back again.
 
 Examples:
        basalt-server

@@ -43,7 +43,7 @@ pub struct Stock<'a> {
     files: Vec<Json>,
 }
 
-/// Whether a file is a manifest, by its first line that is no comment.
+/// Whether a file is a manifest, by its first line that is neither empty nor a comment.
 pub fn is_manifest(path: &Path) -> Result<bool, String> {
     let unreadable = |_| format!("Cannot read file: {}", path.display());
     let meta = std::fs::metadata(path);
@@ -57,7 +57,8 @@ pub fn is_manifest(path: &Path) -> Result<bool, String> {
     let mut front = [0; 4096];
     let got = read_full_at(&*file, &mut front, 0).map_err(unreadable)?;
     let mut lines = front[..got].split(|&b| b == b'\n');
-    let first = lines.find(|line| line.first() != Some(&b'#'));
+    // Redis looks at all lines, and takes an AOF in which a value begins with "file" for a manifest. Not so here.
+    let first = lines.find(|line| !matches!(line.first(), None | Some(b'#' | b'\r')));
     Ok(first.is_some_and(|line| line.starts_with(b"file")))
 }
 

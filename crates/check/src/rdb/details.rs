@@ -40,8 +40,8 @@ fn write_text(out: &mut String, report: &RdbReport) -> std::fmt::Result {
         }
         writeln!(out, "By database")?;
         for (db, tally) in &found.dbs {
-            write_tally(out, &format!("db{db}"), tally)?;
-            writeln!(out, "{:14}{:>12} expire", "", tally.expires)?;
+            let expires = tally.expires;
+            write_tally(out, &format!("db{db}, {expires} expire"), tally)?;
         }
     }
     if !found.largest.is_empty() {
@@ -81,7 +81,7 @@ fn write_text(out: &mut String, report: &RdbReport) -> std::fmt::Result {
 
 fn write_tally(out: &mut String, name: &str, tally: &Tally) -> std::fmt::Result {
     let (keys, elements, bytes) = (tally.keys, tally.elements, tally.bytes);
-    writeln!(out, "  {name:12}{keys:>12} {elements:>15} {bytes:>15}")
+    writeln!(out, "  {name:20}{keys:>12} {elements:>15} {bytes:>15}")
 }
 
 fn sections(report: &RdbReport) -> String {

@@ -160,8 +160,11 @@ fn memory_usage(c: &mut Ctx<'_, '_>) -> CommandResult {
         samples = usize::try_from(args::integer(count)?).map_err(|_| SYNTAX)?;
         index += 2;
     }
-    about(c, |entry, reply| {
-        reply.integer(entry.memory_bytes(samples) as i64);
-        Ok(())
-    })
+    // Redis tells it of a key whose time has passed as well, as long as it takes memory.
+    let key = c.key(2);
+    match c.keys.db_of(key).find(key) {
+        Some(entry) => c.reply.integer(entry.memory_bytes(samples) as i64),
+        None => c.reply.null(),
+    }
+    Ok(())
 }

@@ -158,7 +158,12 @@ fn counter(words: &mut Words<'_>) -> Option<u64> {
 }
 
 fn last_crc(mut words: Words<'_>) -> Option<u64> {
-    let digits = words.next().filter(|d| d.len() == 16)?;
+    // As they are written: a letter of the other case is a flipped bit, and no byte covers the checksum itself.
+    let is_written = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let digits = words.next()?;
+    if digits.len() != 16 || !digits.bytes().all(is_written) {
+        return None;
+    }
     words
         .next()
         .is_none()
@@ -294,6 +299,7 @@ mod tests {
             "#SEAL",
             "#SEAL 1 2 3 4 x 0123456789abcdef",
             "#SEAL 1 2 3 4 a 0123",
+            "#SEAL 1 2 3 4 a 0123456789abcdeF",
             "#SEAL 1 9223372036854775808 3 4 a 0123456789abcdef",
             "#HEAD 2 0 1 1 0 0123456789abcdef",
             "#HEAD 1 0 1 9223372036854775808 0 0123456789abcdef",

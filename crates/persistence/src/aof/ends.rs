@@ -82,7 +82,10 @@ pub(super) fn end_of_flawed(
     // A write that the end of the process cut is short; only the end of the system can leave a hole in it.
     let explained = match flaw.kind {
         FlawKind::CutShort => true,
-        FlawKind::TailDamaged => scan.head.is_some() && rules.os_crashed,
+        // A segment of ours that was never synced may have lost its head too.
+        FlawKind::TailDamaged => {
+            (scan.head.is_some() || file.segment.is_some()) && rules.os_crashed
+        }
         FlawKind::MiddleDamaged => rules.os_crashed && unsynced(flaw),
     };
     if explained {

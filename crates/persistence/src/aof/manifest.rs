@@ -8,7 +8,9 @@
 
 use super::annotation::COUNTER_MAX;
 use super::{AofError, SegmentId};
-use crate::storage::{read_small, replace_small, Open, Storage};
+use crate::storage::{
+    abandon_small, commit_small, prepare_small, read_small, replace_small, Open, Storage,
+};
 use keyspace::ShardIndex;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -282,6 +284,29 @@ impl Manifest {
             },
             history.into_iter().map(|file| file.name).collect(),
         )
+    }
+
+    /// Writes what [`Manifest::commit`] will put in force, durably: the half that can be done beforehand.
+    pub fn prepare(
+        &self,
+        storage: &dyn Storage,
+        dir: &Path,
+        prefix: &OsStr,
+    ) -> Result<(), AofError> {
+        let name = with_suffix(prefix, ".manifest");
+        prepare_small(storage, dir, &name, &self.format())
+            .map_err(AofError::io(&dir.join(&name), "prepare"))
+    }
+
+    /// Replaces `<dir>/<prefix>.manifest` by what was prepared last, durably.
+    pub fn commit(storage: &dyn Storage, dir: &Path, prefix: &OsStr) -> Result<(), AofError> {
+        let name = with_suffix(prefix, ".manifest");
+        commit_small(storage, dir, &name).map_err(AofError::io(&dir.join(&name), "store"))
+    }
+
+    /// Drops what was prepared.
+    pub fn abandon(storage: &dyn Storage, dir: &Path, prefix: &OsStr) {
+        abandon_small(storage, dir, &with_suffix(prefix, ".manifest"));
     }
 
     /// Replaces `<dir>/<prefix>.manifest`, durably.

@@ -403,7 +403,11 @@ impl Planner<'_> {
             cut_at_epoch(&files, &scans, &mut ends, Cause::OsCrash);
         }
         if newest || reached {
-            cut_incomplete_transactions(&scans, &mut ends, Cause::Restore);
+            let cause = match reached {
+                true => Cause::Restore,
+                false => Cause::TornTail,
+            };
+            cut_incomplete_transactions(&scans, &mut ends, cause);
         }
         for (file, scan) in files.iter().zip(&scans) {
             let foreign = scan.head.is_none() || scan.foreign_from.is_some();

@@ -140,19 +140,43 @@ pub fn replace_small(
     name: &std::ffi::OsStr,
     bytes: &[u8],
 ) -> io::Result<()> {
+    prepare_small(storage, dir, name, bytes)?;
+    commit_small(storage, dir, name)
+}
+
+fn temp_of(dir: &Path, name: &std::ffi::OsStr) -> std::path::PathBuf {
     let mut temp_name = OsString::from("temp-");
     temp_name.push(name);
-    let temp = dir.join(temp_name);
+    dir.join(temp_name)
+}
+
+/// The first half of [`replace_small`]: the temporary file, durable. On an error there is none.
+pub fn prepare_small(
+    storage: &dyn Storage,
+    dir: &Path,
+    name: &std::ffi::OsStr,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let temp = temp_of(dir, name);
     let written = storage.open(&temp, Open::Create).and_then(|file| {
         write_all_at(&*file, bytes, 0)?;
         file.datasync()
     });
-    let renamed = written.and_then(|()| storage.rename(&temp, &dir.join(name)));
-    renamed.inspect_err(|_| {
-        // The error that led here is the one to report.
-        let _ = storage.remove(&temp);
-    })?;
+    written.inspect_err(|_| abandon_small(storage, dir, name))
+}
+
+/// The second half: the temporary file takes its place. On an error before it has, there is none any more.
+pub fn commit_small(storage: &dyn Storage, dir: &Path, name: &std::ffi::OsStr) -> io::Result<()> {
+    storage
+        .rename(&temp_of(dir, name), &dir.join(name))
+        .inspect_err(|_| abandon_small(storage, dir, name))?;
     storage.sync_dir(dir)
+}
+
+/// Instead of the second half.
+pub fn abandon_small(storage: &dyn Storage, dir: &Path, name: &std::ffi::OsStr) {
+    // What is not there need not be removed; what led here is the error to report.
+    let _ = storage.remove(&temp_of(dir, name));
 }
 
 /// Copies a file to a new name and makes the contents durable.

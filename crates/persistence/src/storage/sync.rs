@@ -87,6 +87,8 @@ pub(super) struct Slot {
     /// Marks in the file, which no position tells; and how many of them are durable.
     marks: AtomicU64,
     marks_durable: AtomicU64,
+    /// How many marks somebody waits for.
+    marks_requested: AtomicU64,
     errno: AtomicI32,
     /// Why the file's contents could not be handed to the operating system, in the last attempt.
     flush_errno: AtomicI32,
@@ -144,6 +146,7 @@ impl SyncService {
             durable: AtomicU64::new(0),
             marks: AtomicU64::new(0),
             marks_durable: AtomicU64::new(0),
+            marks_requested: AtomicU64::new(0),
             errno: AtomicI32::new(0),
             flush_errno: AtomicI32::new(0),
             state: AtomicU32::new(PARKED),
@@ -341,14 +344,16 @@ impl SyncService {
         self.wake_all();
     }
 
-    /// Blocks until `lsn` is durable, an error stops it, or the time is over.
+    /// Blocks until `lsn` and the marks made so far are durable, an error stops it, or the time is over.
     pub fn wait_durable(&self, segment: ShardIndex, lsn: Lsn, timeout: Duration) -> io::Result<()> {
         let deadline = clock::instant() + timeout;
         let slot = self.slot(segment);
         slot.flush_errno.store(0, SeqCst);
         self.request(segment, lsn);
+        let marks = slot.marks.load(SeqCst);
+        slot.marks_requested.fetch_max(marks, SeqCst);
         self.wake(slot);
-        while self.durable(segment) < lsn {
+        while self.durable(segment) < lsn || slot.marks_durable.load(SeqCst) < marks {
             if let Some(error) = self.error(segment) {
                 return Err(error);
             }
@@ -466,6 +471,7 @@ impl Slot {
         let durable = self.durable.load(SeqCst);
         self.requested.load(SeqCst) > durable
             || (timer && self.written.load(SeqCst) > durable)
+            || self.marks_requested.load(SeqCst) > self.marks_durable.load(SeqCst)
             || (timer && self.marks.load(SeqCst) > self.marks_durable.load(SeqCst))
             || !locked(&self.files).retired.is_empty()
     }
@@ -580,6 +586,8 @@ impl Shared {
         if turn.is_none() {
             // Nothing is in force here: a wish cannot be fulfilled, and must not be tried for ever.
             slot.requested.store(slot.durable.load(SeqCst), SeqCst);
+            slot.marks_requested.store(0, SeqCst);
+            slot.marks_durable.store(slot.marks.load(SeqCst), SeqCst);
             return None;
         }
         let elapsed = clock::elapsed_since(self.epoch);

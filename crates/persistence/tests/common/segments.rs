@@ -69,20 +69,31 @@ pub fn rdb_options() -> LoadOptions {
     }
 }
 
+pub fn load_options(load_truncated: bool, os_crashed: bool) -> AofLoadOptions {
+    AofLoadOptions {
+        rdb: rdb_options(),
+        load_truncated,
+        corrupt_tail_bytes_max: 0,
+        os_crashed,
+    }
+}
+
 pub fn load(
     disk: &SimulatedStorage,
     manifest: &Manifest,
     load_truncated: bool,
     os_crashed: bool,
 ) -> Result<(Vec<String>, AofLoaded), AofError> {
+    load_with(disk, manifest, &load_options(load_truncated, os_crashed))
+}
+
+pub fn load_with(
+    disk: &SimulatedStorage,
+    manifest: &Manifest,
+    options: &AofLoadOptions,
+) -> Result<(Vec<String>, AofLoaded), AofError> {
     let log = Log::default();
-    let options = AofLoadOptions {
-        rdb: rdb_options(),
-        load_truncated,
-        corrupt_tail_bytes_max: 0,
-        os_crashed,
-    };
-    let loaded = load_aof(disk, &dir(), manifest, &options, &log, &Progress::default())?;
+    let loaded = load_aof(disk, &dir(), manifest, options, &log, &Progress::default())?;
     Ok((log.0.into_inner().unwrap(), loaded))
 }
 

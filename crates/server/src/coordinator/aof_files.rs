@@ -33,6 +33,8 @@ pub struct AofFiles {
     dir: PathBuf,
     prefix: OsString,
     pub(super) manifest: Manifest,
+    /// The directory is there and durable.
+    dir_made: bool,
     /// The manifest is on disk. While the AOF was just switched on, it is not: its segments begin
     /// with the snapshot that is still being written, and mean nothing without it.
     pub(super) stored: bool,
@@ -90,7 +92,13 @@ impl AofFiles {
     }
 
     pub(super) fn store(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
-        self.manifest.store(storage, &self.dir, &self.prefix)?;
+        self.manifest.prepare(storage, &self.dir, &self.prefix)?;
+        self.commit(storage)
+    }
+
+    /// Puts the manifest in force, which was prepared.
+    fn commit(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
+        Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
         let named = |name: &OsString| self.manifest.files.iter().any(|file| file.name == *name);
@@ -111,9 +119,26 @@ impl AofFiles {
         manifest: Manifest,
         fresh: Vec<OsString>,
     ) -> Result<(), AofError> {
+        let prepared = manifest.prepare(storage, &self.dir, &self.prefix);
+        if let Err(error) = prepared {
+            for name in fresh {
+                self.remove(storage, &name);
+            }
+            return Err(error);
+        }
+        self.replace_by_prepared(storage, manifest, fresh)
+    }
+
+    /// The same for a manifest that was prepared.
+    pub(super) fn replace_by_prepared(
+        &mut self,
+        storage: &dyn Storage,
+        manifest: Manifest,
+        fresh: Vec<OsString>,
+    ) -> Result<(), AofError> {
         let before = std::mem::replace(&mut self.manifest, manifest);
         let stored_before = self.stored;
-        let Err(error) = self.store(storage) else {
+        let Err(error) = self.commit(storage) else {
             return Ok(());
         };
         let took_its_place = self.manifest.is_on_disk(storage, &self.dir, &self.prefix);
@@ -204,13 +229,7 @@ impl Coordinator {
     /// they are this server's, else begins a new generation.
     pub(super) fn open_aof(&mut self, recovered: &[RecoveredSegment]) -> Result<(), AofError> {
         let server = self.server;
-        self.storage
-            .create_dir(self.aof_files.dir())
-            .map_err(|error| AofError::Io {
-                path: self.aof_files.dir.clone(),
-                doing: "create",
-                error,
-            })?;
+        self.make_dir()?;
         self.aof_files.mark_beginning(&*self.storage)?;
         let count = server.shards.len();
         let mine = recovered.len() == count
@@ -243,6 +262,7 @@ impl Coordinator {
                 server.aof.install(shard, writer);
             }
         } else {
+            self.sync_loaded()?;
             for writer in self.new_generation()? {
                 server.aof.install(writer.id().shard, writer);
             }
@@ -251,7 +271,6 @@ impl Coordinator {
         self.aof_files.store(&*self.storage)?;
         // Left by a server that was killed in the middle of it.
         self.aof_files.remove_history(&*self.storage);
-        self.remove_old_temps();
         self.enable_logs(true);
         self.aof_files.measure_older(&*self.storage);
         server
@@ -333,6 +352,8 @@ impl Coordinator {
         for (_, name) in &next.segments {
             self.aof_files.remove(&*self.storage, name);
         }
+        let files = &self.aof_files;
+        Manifest::abandon(&*self.storage, &files.dir, &files.prefix);
     }
 
     pub(super) fn enable_logs(&self, on: bool) {
@@ -340,6 +361,43 @@ impl Coordinator {
         for shard in self.server.shard_indexes() {
             self.server.with_shard(shard, |shard| shard.enable_log(on));
         }
+    }
+
+    /// What was loaded may be in the page cache alone. Only the newest generation may lose its end in a crash of the
+    /// system, so it must be durable before another one follows.
+    fn sync_loaded(&self) -> Result<(), AofError> {
+        for file in self.aof_files.manifest.incrs() {
+            let path = self.aof_files.dir.join(&file.name);
+            let synced = self
+                .storage
+                .open(&path, persistence::storage::Open::Write)
+                .and_then(|file| file.datasync());
+            synced.map_err(|error| AofError::Io {
+                path,
+                doing: "sync",
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory, durably: without it, what is made durable in it is gone all the same.
+    pub(super) fn make_dir(&mut self) -> Result<(), AofError> {
+        if self.aof_files.dir_made {
+            return Ok(());
+        }
+        let dir = &self.aof_files.dir;
+        let parent = dir.parent().unwrap_or(Path::new(""));
+        self.storage
+            .create_dir(dir)
+            .and_then(|()| self.storage.sync_dir(parent))
+            .map_err(|error| AofError::Io {
+                path: dir.clone(),
+                doing: "create",
+                error,
+            })?;
+        self.aof_files.dir_made = true;
+        Ok(())
     }
 
     /// Writes all logs and waits until they are durable. A generation that is followed by another
@@ -429,7 +487,8 @@ impl Coordinator {
     pub(super) fn close_aof(&mut self) {
         let server = self.server;
         let _stopped = server.safe_point.stop(server);
-        self.write_and_sync_aof();
+        // It was asked to be given up; what could not be written is said in the log.
+        let _ = self.write_and_sync_aof();
         self.enable_logs(false);
         for shard in server.shard_indexes() {
             server.aof.uninstall(shard);
@@ -437,23 +496,26 @@ impl Coordinator {
         self.publish_size();
     }
 
-    /// Makes the AOF durable before it is closed. Then the manifest need not say which run wrote it.
-    pub(super) fn write_and_sync_aof(&mut self) {
+    /// Makes the AOF durable before it is closed; an error if that is not possible. Then the manifest need not say which
+    /// run wrote it.
+    pub(super) fn write_and_sync_aof(&mut self) -> Result<(), ()> {
         if !self.server.aof.is_on() {
-            return;
+            return Ok(());
         }
-        let stored = self.make_durable().and_then(|()| {
-            if !self.aof_files.stored {
-                return Ok(());
-            }
-            self.aof_files.manifest.run = None;
-            self.aof_files
-                .store(&*self.storage)
-                .map_err(|error| error.to_string())
-        });
-        if let Err(error) = stored {
+        if let Err(error) = self.make_durable() {
             log!(Warning, "{error}");
+            return Err(());
         }
+        if self.aof_files.stored {
+            self.aof_files.manifest.run = None;
+            if let Err(error) = self.aof_files.store(&*self.storage) {
+                log!(Warning, "{error}");
+                self.aof_files.manifest.run = Some(self.run_mark());
+                self.aof_files.unsettled = true;
+                return Err(());
+            }
+        }
+        Ok(())
     }
 
     /// Begins a new epoch at one instant for all shards, if anything was written in this one, and marks it in

@@ -44,21 +44,25 @@ impl Coordinator {
             // The bulk of it now, so that what is left for the stop is little.
             self.make_durable()?;
         }
-        let next = self
+        let mut next = self
             .reserve_generation()
             .map_err(|error| error.to_string())?;
+        if self.aof_files.stored {
+            next.manifest.run = Some(self.run_mark());
+            let files = &self.aof_files;
+            let prepared = next
+                .manifest
+                .prepare(&*self.storage, files.dir(), files.prefix());
+            prepared
+                .map_err(|error| error.to_string())
+                .inspect_err(|_| self.discard_generation(&next))?;
+        }
         Ok(Some(next))
     }
 
     fn prepare_files(&mut self, config: &Config) -> Result<(), AofError> {
+        self.make_dir()?;
         let dir = self.aof_files.dir().to_owned();
-        self.storage
-            .create_dir(&dir)
-            .map_err(|error| AofError::Io {
-                path: dir.clone(),
-                doing: "create",
-                error,
-            })?;
         if self.aof_files.unsettled {
             self.aof_files.store(&*self.storage)?;
         }
@@ -96,15 +100,14 @@ impl Coordinator {
     /// Puts the new generation in force, the child having been forked. On an error the old one is.
     pub(super) fn switch_generation(&mut self, next: NextGeneration) -> Result<(), String> {
         let NextGeneration {
-            mut manifest,
+            manifest,
             segments,
             writers,
         } = next;
         let names: Vec<OsString> = segments.into_iter().map(|(_, name)| name).collect();
         if self.aof_files.stored {
-            manifest.run = Some(self.run_mark());
             self.aof_files
-                .replace(&*self.storage, manifest, names)
+                .replace_by_prepared(&*self.storage, manifest, names)
                 .map_err(|error| error.to_string())?;
         } else {
             // The set on disk is another one, or none, until there is a base.
@@ -152,6 +155,8 @@ impl Coordinator {
             .and_then(|file| file.read_at(&mut magic, 0))
             .map_err(io("read", written))?;
         let is_rdb = magic[..read] == *RDB_MAGIC;
+        // The segments are being written, also where this is the first manifest that names them.
+        let run = self.server.aof.is_on().then(|| self.run_mark());
         let files = &mut self.aof_files;
         let base = files.manifest().next_base(files.prefix(), is_rdb);
         let (name, path) = (base.name.clone(), files.dir().join(&base.name));
@@ -167,7 +172,10 @@ impl Coordinator {
             .rewriting
             .take()
             .unwrap_or(files.manifest().generation_last() + 1);
-        let manifest = files.manifest().rewritten(base, generation);
+        let mut manifest = files.manifest().rewritten(base, generation);
+        if let Some(run) = run {
+            manifest.run = Some(run);
+        }
         files.replace(&*self.storage, manifest, vec![name])?;
         files.remove_history(&*self.storage);
         Ok(())
@@ -256,13 +264,30 @@ impl Coordinator {
         };
     }
 
-    /// Removes what children of servers that were killed have left.
+    /// Removes what children of servers that were killed have left. Of snapshots only those whose
+    /// server is gone: another one may share the directory.
     pub(super) fn remove_old_temps(&self) {
-        let dir = self.aof_files.dir();
-        for name in self.storage.list(dir).unwrap_or_default() {
-            if name.as_encoded_bytes().starts_with(b"temp-rewriteaof-bg-") {
-                self.aof_files.remove(&*self.storage, &name);
+        let remove = |dir: &Path, is_old: &dyn Fn(&[u8]) -> bool| {
+            let names = self.storage.list(dir).unwrap_or_default();
+            for name in names.iter().filter(|name| is_old(name.as_encoded_bytes())) {
+                let path = dir.join(name);
+                match self.storage.remove(&path) {
+                    Ok(()) => log!(Notice, "Removed {}, left by a child", path.display()),
+                    Err(error) => log!(Warning, "Cannot remove {}: {error}", path.display()),
+                }
             }
-        }
+        };
+        remove(Path::new("."), &|name| {
+            let digits = name
+                .strip_prefix(b"temp-")
+                .and_then(|rest| rest.strip_suffix(b".rdb"));
+            let pid = digits
+                .filter(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+                .and_then(|digits| std::str::from_utf8(digits).ok());
+            pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        });
+        remove(self.aof_files.dir(), &|name| {
+            name.starts_with(b"temp-rewriteaof-bg-")
+        });
     }
 }

@@ -69,27 +69,21 @@ impl Coordinator {
                     }
                 );
                 if !force {
-                    supervision::status("Error trying to save the DB, can't exit.");
                     drop(stopped);
-                    if let Some(reply_to) = reply_to {
-                        reply_to.send(server, SHUTDOWN_FAILED);
-                    }
-                    return;
+                    return self.stay(reply_to, "Error trying to save the DB, can't exit.");
                 }
             }
         }
-        std::mem::forget(stopped);
-        supervision::stopping();
         if server.aof.is_on() {
             log!(Notice, "Calling fsync() on the AOF files.");
         }
-        self.write_and_sync_aof();
-        if server.aof.has_failed() && !force {
-            log!(
-                Warning,
-                "The AOF could not be written; its last writes were not all kept."
-            );
+        if self.write_and_sync_aof().is_err() && !force {
+            // What was acknowledged is in memory alone.
+            drop(stopped);
+            return self.stay(reply_to, "The AOF could not be written, can't exit.");
         }
+        std::mem::forget(stopped);
+        supervision::stopping();
         for path in &self.files_to_remove {
             // What is gone need not be removed.
             let _ = self.storage.remove(path);
@@ -100,5 +94,14 @@ impl Coordinator {
             clock::elapsed_since(began).as_secs_f64()
         );
         exit::exit(0);
+    }
+
+    /// Goes on serving after a shutdown that would have lost data.
+    fn stay(&self, reply_to: Option<ReplyTo>, reason: &str) {
+        log!(Warning, "{reason}");
+        supervision::status(reason);
+        if let Some(reply_to) = reply_to {
+            reply_to.send(self.server, SHUTDOWN_FAILED);
+        }
     }
 }

@@ -86,6 +86,7 @@ impl Coordinator {
             self.load_dump(Path::new(&config.dbfilename), began)?;
         }
         drop(telling);
+        self.remove_old_temps();
         self.forget_changes();
         server.loading.store(false, SeqCst);
         log!(Notice, "Ready to accept connections");
@@ -226,7 +227,7 @@ impl Coordinator {
     /// Makes the snapshot that was loaded the base of a new AOF: by a link, so that nothing is
     /// written twice, or a copy where the file system has no links.
     fn adopt_dump(&mut self, dump: &Path) -> Result<(), LoadFailure> {
-        self.storage.create_dir(self.aof_files.dir())?;
+        self.make_dir()?;
         self.aof_files.mark_beginning(&*self.storage)?;
         let mut manifest = Manifest::default();
         let base = manifest.next_base(self.aof_files.prefix(), true);

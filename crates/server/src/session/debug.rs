@@ -37,6 +37,7 @@ const PROTOCOL_TYPES: CommandError = CommandError::new(
 
 /// Subcommands with what they do.
 const HELP: &[(&str, &str)] = &[
+    ("AOF-FLUSH-SLEEP <microseconds>", "Lets so long pass before each write to the append-only file."),
     ("CHANGE-REPL-ID", "Draws a new replication id."),
     ("DICT-RESIZING <0|1>", "Accepted, without effect: tables grow in small steps."),
     ("DIGEST", "Replies a signature of the whole dataset."),
@@ -59,6 +60,7 @@ const HELP: &[(&str, &str)] = &[
     ("SDSLEN <key>", "Replies how long a key and its string are."),
     ("SEGFAULT", "Ends the server as an invalid access to memory would."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Stops or resumes the deletion of expired keys that nobody asks for."),
+    ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted, without effect: there are no scripts."),
     ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Accepted, without effect."),
     ("SLEEP <seconds>", "Stops this connection's worker for a time."),
     ("STRINGMATCH-LEN <pattern> <string>", "Replies whether a glob-style pattern fits."),
@@ -114,7 +116,23 @@ impl Worker {
                 c.reply().ok();
                 Ok(())
             }
-            (b"pause-cron" | b"dict-resizing" | b"set-skip-checksum-validation", 3)
+            (b"aof-flush-sleep", 3) => {
+                // Redis takes what is no number for 0.
+                let micros = args::integer(argv.arg(2)).map_or(0, |n| n.clamp(0, 60_000_000));
+                self.server
+                    .aof
+                    .flush_sleep_micros
+                    .store(micros as u64, Relaxed);
+                c.reply().ok();
+                Ok(())
+            }
+            (
+                b"pause-cron"
+                | b"dict-resizing"
+                | b"set-skip-checksum-validation"
+                | b"set-disable-deny-scripts",
+                3,
+            )
             | (b"replybuffer", 4) => {
                 c.reply().ok();
                 Ok(())

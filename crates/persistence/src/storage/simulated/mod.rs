@@ -501,6 +501,8 @@ impl SimulatedFile {
         let mut n = disk.take_space(self.node, offset, bytes.len().min(wanted))?;
         if self.direct {
             // Whole blocks or nothing.
+            let short = matches!(verdict, Verdict::Short(_)) && bytes.len() >= PAGE;
+            n = if short { n.max(PAGE) } else { n };
             n -= n % PAGE;
             if n == 0 && !bytes.is_empty() {
                 return Err(errno(libc::ENOSPC));
