@@ -184,6 +184,9 @@ PAIRS = [(b"field", b"value"), (b"n", b"17"), (b"long", b"v" * 70), (b"empty", b
 SCORED = [(b"low", b"-1.5"), (b"zero", b"0"), (b"one", b"1"), (b"two", b"2.25"), (b"top", b"1e300")]
 
 
+NEAR = [(b"f1", b"v"), (b"f2", b"v"), (b"f3", b"v")]
+
+
 def _flat(pairs) -> list[bytes]:
     return [text for pair in pairs for text in pair]
 
@@ -224,6 +227,15 @@ def samples() -> dict[str, bytes]:
         + b"\x01" + string(b"plain node " * 20) + b"\x02" + string(listpack(MIXED[9:])),
         "list-listpack": b"\x12" + length(1) + b"\x02" + string(listpack(MIXED[:6])),
         "set-listpack": b"\x14" + string(listpack(MIXED)),
+        # One byte away from a member that occurs twice, or from the wrong order.
+        "hash-listpack-near": b"\x10" + string(listpack(_flat(NEAR))),
+        "hash-ziplist-near": b"\x0d" + string(ziplist(_flat(NEAR))),
+        "hash-zipmap-near": b"\x09" + string(zipmap(NEAR)),
+        "hash-near": b"\x04" + length(len(NEAR)) + b"".join(map(string, _flat(NEAR))),
+        "set-listpack-near": b"\x14" + string(listpack([b"f1", b"f2", 3, 4])),
+        "set-near": b"\x02" + length(3) + b"\x02f1\x02f2\x02f3",
+        "zset-listpack-near": b"\x11" + string(listpack([b"f1", 1, b"f2", 1, b"f3", 2])),
+        "zset-ziplist-near": b"\x0c" + string(ziplist([b"f1", 1, b"f2", 1, b"f3", 2])),
         # Hashes of types that can carry an expiry per field, with none set.
         "hash-metadata": b"\x18" + b"\0" * 8 + length(2)
         + b"".join(b"\0" + string(f) + string(v) for f, v in PAIRS[:2]),
