@@ -6,7 +6,7 @@ use common::segments::*;
 use common::Store;
 use datatypes::Rng;
 use keyspace::{DbIndex, Lsn, NewValue, ShardIndex, UnixMillis};
-use persistence::aof::cut::Cause;
+use persistence::aof::cut::{self, Cause};
 use persistence::aof::manifest::{AofFile, FileKind, Manifest};
 use persistence::aof::recover::{load_aof, AofLoadOptions, ReplaySink};
 use persistence::aof::replay::CommandReceiver;
@@ -15,7 +15,7 @@ use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{AofError, SegmentId, Stamp};
 use persistence::progress::Progress;
 use persistence::rdb::snapshot::{write_commands, write_rdb, SnapshotOptions};
-use persistence::storage::simulated::SimulatedStorage;
+use persistence::storage::simulated::{Operation, SimulatedStorage, Verdict};
 use persistence::storage::sync::SyncPolicy;
 use persistence::storage::{write_all_at, Open, Storage};
 use std::ffi::OsStr;
@@ -319,6 +319,45 @@ fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
             "0: SET b 1"
         ]
     );
+}
+
+#[test]
+fn crash_during_the_recovery_from_one_changes_nothing() {
+    let expected = ["0: SET a 1", "0: SET b 1"];
+    for (stop_at, system) in (0..400).flat_map(|n| [(n, false), (n, true)]) {
+        let set = uneven_epochs();
+        for writer in &set.writers {
+            writer.file().datasync().unwrap();
+        }
+        let mut operations = 0;
+        let faults = move |operation: &Operation<'_>| {
+            operations += 1;
+            match operations > stop_at {
+                true => Verdict::Stop(operation.bytes / 2),
+                false => Verdict::Proceed,
+            }
+        };
+        set.disk.set_faults(Some(Box::new(faults)), 1);
+        // On this thread alone: what stops a machine unwinds.
+        let mut options = load_options(true, true);
+        options.rdb.threads = 1;
+        let loaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            load_with(&set.disk, &set.manifest, &options).map(|_| ())
+        }));
+        let mut rng = Rng::from_seed(stop_at as u64);
+        let disk = match system {
+            true => set.disk.after_os_crash(|| rng.next_u64()),
+            false => set.disk.after_process_crash(),
+        };
+        cut::finish_pending(&disk, &dir()).unwrap();
+        let (lines, _) = load(&disk, &set.manifest, true, true).unwrap();
+        assert_eq!(sorted(lines), expected, "stopped at {stop_at}, {system}");
+        if loaded.is_ok() && system {
+            assert!(stop_at > 20, "{stop_at} operations");
+            return;
+        }
+    }
+    panic!("it never came to an end");
 }
 
 #[test]

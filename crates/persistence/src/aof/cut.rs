@@ -110,6 +110,13 @@ impl Cut {
     }
 }
 
+/// A seal to be put behind a file that stays whole, together with cuts of others.
+pub(super) struct Mark {
+    pub path: PathBuf,
+    pub len: u64,
+    pub seal: Vec<u8>,
+}
+
 /// What was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -131,7 +138,23 @@ pub fn carry_out(
     heading: &str,
     unix_ms: i64,
 ) -> Result<Recovery, AofError> {
+    carry_out_with(storage, dir, cuts, &[], manifest, heading, unix_ms)
+}
+
+/// As [`carry_out`], with marks at the same instant.
+pub(super) fn carry_out_with(
+    storage: &dyn Storage,
+    dir: &Path,
+    cuts: &[Cut],
+    marks: &[Mark],
+    manifest: Option<(&OsStr, &Manifest)>,
+    heading: &str,
+    unix_ms: i64,
+) -> Result<Recovery, AofError> {
     let Some(cause) = cuts.iter().map(|cut| cut.cause).max() else {
+        for mark in marks {
+            cut_file(storage, &mark.path, mark.len, &mark.seal)?;
+        }
         return Ok(Recovery::default());
     };
     let mut done = Recovery {
@@ -148,8 +171,8 @@ pub fn carry_out(
         Err(error) => return Err(error),
     }
     // Torn tails are found again and cut alike, whatever was already done.
-    if cause > Cause::TornTail {
-        write_journal(storage, dir, cuts, &stem, manifest)?;
+    if cause > Cause::TornTail || !marks.is_empty() {
+        write_journal(storage, dir, cuts, marks, &stem, manifest)?;
         finish_pending(storage, dir)?;
     } else {
         for cut in cuts {
@@ -310,6 +333,7 @@ fn write_journal(
     storage: &dyn Storage,
     dir: &Path,
     cuts: &[Cut],
+    marks: &[Mark],
     stem: &str,
     manifest: Option<(&OsStr, &Manifest)>,
 ) -> Result<(), AofError> {
@@ -331,6 +355,10 @@ fn write_journal(
             let offset = cut.offset.to_string();
             words(&[b"cut", name, offset.as_bytes(), &cut.seal]);
         }
+    }
+    for mark in marks {
+        let name = mark.path.file_name().unwrap_or_default().as_bytes();
+        words(&[b"cut", name, mark.len.to_string().as_bytes(), &mark.seal]);
     }
     if let Some((prefix, manifest)) = manifest {
         words(&[b"manifest", prefix.as_bytes(), &manifest.format()]);

@@ -5,12 +5,12 @@
 //! disk behind the last command, so that a load that fails has changed nothing.
 
 use super::annotation::{self, Annotation, LINE_LEN_MAX};
-use super::cut::{self, Cut, Recovery};
+use super::cut::{self, Cut, Mark, Recovery};
 use super::ends::{cut_of, decide_ends, end_of_flawed, End, OpenFile, Rules};
 use super::manifest::{AofFile, FileKind, Manifest};
 use super::replay::{replay, CommandReceiver};
 use super::scan::{scan_segment, scan_with_limit, Limit, SegmentScan};
-use super::segment::{SegmentEnd, SegmentWriter};
+use super::segment::SegmentEnd;
 use super::{AofError, Stamp};
 use crate::progress::Progress;
 use crate::rdb::load::{load_rdb, LoadOptions, LoadSink, LoadStats};
@@ -252,7 +252,7 @@ fn load_base(
         progress,
     )?;
     if let Some((cut, _)) = cut_of(base, &scan, &end, stamp(options, 0), false)? {
-        make_cuts(storage, dir, vec![cut], options, loaded)?;
+        make_cuts(storage, dir, vec![cut], &[], options, loaded)?;
     }
     Ok(())
 }
@@ -386,10 +386,11 @@ fn make_cuts(
     storage: &dyn Storage,
     dir: &Path,
     cuts: Vec<Cut>,
+    marks: &[Mark],
     options: &AofLoadOptions,
     loaded: &mut AofLoaded,
 ) -> Result<(), AofError> {
-    let done = cut::carry_out(storage, dir, &cuts, None, "", options.rdb.now.0)?;
+    let done = cut::carry_out_with(storage, dir, &cuts, marks, None, "", options.rdb.now.0)?;
     if done.cause.is_some() {
         loaded.recovery = done;
     }
@@ -411,51 +412,57 @@ fn repair(
     loaded: &mut AofLoaded,
 ) -> Result<(), AofError> {
     let stamp = stamp(options, loaded.epoch_last);
+    // What is left after a crash of the system is consistent and durable, and another one must not cut again: a new
+    // epoch begins in every segment, at the same instant as the cuts.
+    let marking = options.os_crashed && loaded.epoch_last > 0;
+    loaded.epoch_last += u64::from(marking);
+    let next_epoch = Stamp {
+        epoch: loaded.epoch_last,
+        ..stamp
+    };
     let mut resumable = true;
-    let mut cuts = Vec::new();
+    let (mut cuts, mut marks) = (Vec::new(), Vec::new());
     for (((file, scan), end), &ours) in files.iter().zip(scans).zip(ends).zip(ours) {
-        let own = match cut_of(file, scan, end, stamp, ours)? {
-            Some((cut, own)) => {
-                cuts.push(cut);
-                own
-            }
-            None => scan.end().filter(|_| ours),
-        };
         let path = file.path.clone();
+        let (mut cut, mut own) = match cut_of(file, scan, end, stamp, ours)? {
+            Some((cut, own)) => (Some(cut), own),
+            None => (None, scan.end().filter(|_| ours)),
+        };
+        if let Some(own) = own.as_mut().filter(|own| marking && own.sealed_len > 0) {
+            let (seal, marked) = mark_behind(own, next_epoch);
+            match &mut cut {
+                Some(cut) => cut.seal.extend(seal),
+                None => marks.push(Mark {
+                    path: path.clone(),
+                    len: own.sealed_len,
+                    seal,
+                }),
+            }
+            *own = marked;
+        }
+        cuts.extend(cut);
         match own {
             Some(end) => loaded.segments.push(RecoveredSegment { path, end }),
             None => resumable = false,
         }
     }
-    make_cuts(storage, dir, cuts, options, loaded)?;
-    if options.os_crashed && loaded.epoch_last > 0 {
-        mark_epoch(storage, stamp, loaded)?;
-    }
+    make_cuts(storage, dir, cuts, &marks, options, loaded)?;
     if !resumable {
         loaded.segments.clear();
     }
     Ok(())
 }
 
-/// After cuts at an epoch, begins a new one in every segment: what is left is consistent and durable, and another crash
-/// must not cut again.
-fn mark_epoch(storage: &dyn Storage, stamp: Stamp, loaded: &mut AofLoaded) -> Result<(), AofError> {
-    loaded.epoch_last += 1;
-    let stamp = Stamp {
-        epoch: loaded.epoch_last,
-        ..stamp
+/// The seal of an empty block, and where the segment ends behind it.
+fn mark_behind(end: &SegmentEnd, stamp: Stamp) -> (Vec<u8>, SegmentEnd) {
+    let mut seal = Vec::with_capacity(LINE_LEN_MAX);
+    let crc = annotation::put_seal(&mut seal, annotation::chained(end.crc), 0, end.lsn, stamp);
+    let len = end.sealed_len + seal.len() as u64;
+    let marked = SegmentEnd {
+        sealed_len: len,
+        kept_len: len,
+        crc,
+        ..*end
     };
-    for segment in &mut loaded.segments {
-        let path = &segment.path;
-        let mut writer = SegmentWriter::resume(storage, path, &segment.end, stamp)?;
-        writer
-            .append(&mut Vec::new(), stamp)
-            .map_err(AofError::io(path, "mark the epoch in"))?;
-        writer
-            .file()
-            .datasync()
-            .map_err(AofError::io(path, "sync"))?;
-        segment.end = writer.end();
-    }
-    Ok(())
+    (seal, marked)
 }
