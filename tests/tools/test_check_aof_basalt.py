@@ -49,6 +49,8 @@ def fill(server: Server) -> None:
         client.cmd("SET", "in three", "x")
         client.cmd("SELECT", 0)
         client.cmd("MSET", *(word for i in range(20) for word in (f"last:{i}", i)))
+        for i in range(20):
+            client.cmd("SET", f"after:{i}", i)
 
 
 def wait_for_rewrite(client) -> None:
@@ -268,19 +270,23 @@ def test_a_mistaken_flushall_is_taken_out(keys: int, tmp_path: Path) -> None:
     assert keys_of(state) == keys_of(before) | {b"later"}
 
 
-def test_a_transaction_taken_out_of_one_segment_goes_from_all(work: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_transaction_taken_out_of_one_segment_goes_from_all(which: int, work: Path, tmp_path: Path) -> None:
     """Otherwise a start would cut all that follows it in the others."""
-    path = segments(work)[0]
+    path = segments(work)[which]
     data = path.read_bytes()
     begin = data.rindex(b"#TXN ")
     end = data.index(b"EXEC\r\n", begin) + 6
-    path.write_bytes(data[:begin] + data[end:])
+    select = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
+    kept = select if select in data[begin:end] else b""  # the tool looks after that itself in the other segment
+    path.write_bytes(data[:begin] + kept + data[end:])
     done = check(work, "--fix", "--yes")
     assert done.code == 0 and b"it will be taken out of" in done.out, done
     code, report = check_json(work)
     assert code == 0 and report["transactions"] == 1
     state = assert_same_everywhere(work / "set", tmp_path)
     assert not any(key.startswith(b"last:") for key in keys_of(state))
+    assert sum(key.startswith(b"after:") for key in keys_of(state)) == 20
     assert sum(key.startswith(b"multi:") for key in keys_of(state)) == 20
 
 

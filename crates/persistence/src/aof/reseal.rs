@@ -171,6 +171,8 @@ struct Pass<'a> {
     annotation: Option<(u64, Vec<u8>)>,
     in_multi: bool,
     dropping: bool,
+    /// In the transaction that is being left out: what follows depends on it.
+    select: Option<Vec<u8>>,
 }
 
 impl<'a> Pass<'a> {
@@ -203,6 +205,7 @@ impl<'a> Pass<'a> {
             annotation: None,
             in_multi: false,
             dropping: false,
+            select: None,
         };
         pass.head(id, len)?;
         Ok(pass)
@@ -394,9 +397,14 @@ impl<'a> Pass<'a> {
         if !self.dropping {
             let frame = self.reader.frame().to_vec();
             self.keep(&frame)?;
+        } else if self.reader.argument(0).eq_ignore_ascii_case(b"SELECT") {
+            self.select = Some(self.reader.frame().to_vec());
         }
         if is_exec {
             (self.in_multi, self.dropping) = (false, false);
+            if let Some(select) = self.select.take() {
+                self.keep(&select)?;
+            }
         }
         Ok(())
     }
