@@ -652,7 +652,7 @@ fn aux(value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn fields_of_many_megabytes_are_passed_over() {
-    let long = aux(&vec![b'x'; 9 << 20]);
+    let long = aux(&vec![b'x'; 20 << 20]);
     let set = |key: &str| record(0, key, b"\x01v");
     let file = old_file(&[long.clone(), b"\xfe\x03".to_vec(), set("a"), set("b"), long].concat());
     for threads in [1, 2] {
