@@ -658,3 +658,33 @@ fn bases_of_both_kinds_load_with_expired_keys_and_commands_behind() {
         }
     }
 }
+
+/// A journal of cuts reaches no file but those beside it.
+#[test]
+fn journals_that_lead_out_of_the_directory_are_refused() {
+    let outside = std::path::PathBuf::from("/data/outside");
+    for step in [
+        "cut ../outside 1 \"\"",
+        "drop ../outside x",
+        "drop inside ../outside",
+    ] {
+        let disk = SimulatedStorage::new();
+        for path in [&outside, &dir().join("inside")] {
+            let file = disk.open(path, Open::Create).unwrap();
+            write_all_at(&*file, b"kept", 0).unwrap();
+        }
+        let mut journal = format!("basalt-recovery 1\n{step}\n");
+        let mut crc = persistence::crc::Xz::default();
+        crc.update(journal.as_bytes());
+        journal.push_str(&format!("crc {:016x}\n", crc.value()));
+        let path = dir().join(persistence::aof::cut::JOURNAL);
+        let file = disk.open(&path, Open::Create).unwrap();
+        write_all_at(&*file, journal.as_bytes(), 0).unwrap();
+        let refused = persistence::aof::cut::finish_pending(&disk, &dir());
+        assert!(
+            matches!(refused, Err(AofError::Manifest { .. })),
+            "{step}: {refused:?}"
+        );
+        assert_eq!(disk.contents(&outside).as_deref(), Some(&b"kept"[..]));
+    }
+}
