@@ -106,15 +106,15 @@ def test_a_full_disk_for_a_while_does_not_begin_a_rewrite_without_end(tmp_path: 
         client.cmd("SET", "a", 1)
         with disk.failing("full"):
             client.cmd("CONFIG", "SET", "appendonly", "yes")
-            until(lambda: "triggered the limit" in server.log(), "it is tried all the time")
-            assert info(client)["aof_rewrites_consecutive_failures"] == "3"
+            until(lambda: int(info(client)["aof_rewrites_consecutive_failures"]) >= 2, "it is not tried again")
+            assert "will retry in 1 seconds" in server.log()
+            time.sleep(1)
+            assert int(info(client)["aof_rewrites_consecutive_failures"]) <= 4, "it is tried all the time"
             assert len([name for name in files(server) if "incr" in name]) <= 2
             client.cmd("CONFIG", "SET", "appendonly", "no")
             assert files(server) == [], "what was begun is left"
         client.cmd("CONFIG", "SET", "appendonly", "yes")
-        until(lambda: info(client)["aof_rewrite_in_progress"] == "0", "it is not tried again")
-        client.cmd("BGREWRITEAOF")
-        until(lambda: len(files(server)) == 4 and info(client)["aof_rewrite_in_progress"] == "0", "no AOF")
+        until(lambda: len(files(server)) == 4 and info(client)["aof_rewrite_in_progress"] == "0", "it is not tried again")
         assert_tidy(server)
 
 

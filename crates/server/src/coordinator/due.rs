@@ -13,22 +13,48 @@ use crate::{allocator, clock, log};
 
 /// Save points try again when more than so many seconds have passed since a snapshot that failed.
 const SAVE_RETRY_SECONDS: i64 = 5;
-/// After so many rewrites that failed, one after another, those that nobody asked for just now wait.
-const FAILURES_WITHOUT_DELAY: u64 = 3;
-const DELAY_MIN: Duration = Duration::from_secs(60);
-const DELAY_MAX: Duration = Duration::from_secs(3600);
+/// How rewrites wait that nobody asked for just now, after so many failures, one after another.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    failures: u64,
+    delay_min: Duration,
+    delay_max: Duration,
+}
+
+/// As Redis does.
+const FOR_GROWTH: Patience = Patience {
+    failures: 3,
+    delay_min: Duration::from_secs(60),
+    delay_max: Duration::from_secs(3600),
+};
+/// Until an AOF that is being switched on has a base, nothing that is written is safe.
+const FOR_FIRST_BASE: Patience = Patience {
+    failures: 1,
+    delay_min: Duration::from_secs(1),
+    delay_max: Duration::from_secs(60),
+};
 
 /// Rewrites that keep failing are tried at growing distances.
 #[derive(Default)]
 pub struct RewriteDelay {
     delay: Duration,
     until: Option<Instant>,
+    /// The next one was asked for.
+    asked: bool,
 }
 
 impl RewriteDelay {
+    /// Somebody asked for a rewrite: the next one does not wait, whatever came before.
+    pub fn ask(&mut self) {
+        *self = RewriteDelay {
+            asked: true,
+            ..RewriteDelay::default()
+        };
+    }
+
     /// Whether a rewrite has to wait now. `failures`: one after another, up to now.
-    pub fn holds(&mut self, failures: u64, now: Instant) -> bool {
-        if failures < FAILURES_WITHOUT_DELAY {
+    pub fn holds(&mut self, failures: u64, now: Instant, patience: Patience) -> bool {
+        if failures < patience.failures || std::mem::take(&mut self.asked) {
             *self = RewriteDelay::default();
             return false;
         }
@@ -39,12 +65,12 @@ impl RewriteDelay {
             }
             return true;
         }
-        self.delay = (self.delay * 2).clamp(DELAY_MIN, DELAY_MAX);
+        self.delay = (self.delay * 2).clamp(patience.delay_min, patience.delay_max);
         self.until = Some(now + self.delay);
         log!(
             Warning,
-            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
-            self.delay.as_secs() / 60
+            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} seconds",
+            self.delay.as_secs()
         );
         true
     }
@@ -114,8 +140,13 @@ impl Coordinator {
 
     fn rewrite_has_to_wait(&mut self) -> bool {
         let failures = &self.server.snapshot.rewrite_consecutive_failures;
+        let patience = match self.server.aof.is_on() && !self.aof_files.stored {
+            true => FOR_FIRST_BASE,
+            false => FOR_GROWTH,
+        };
+        let now = clock::instant();
         self.rewrite_delay
-            .holds(failures.load(Relaxed), clock::instant())
+            .holds(failures.load(Relaxed), now, patience)
     }
 
     fn rewrite_is_due(&mut self, config: &Config) -> bool {
@@ -193,23 +224,30 @@ mod tests {
 
     #[test]
     fn rewrites_that_keep_failing_are_delayed_more_and_more() {
-        let (mut delay, start) = (RewriteDelay::default(), Instant::now());
+        let (mut kept, start) = (RewriteDelay::default(), Instant::now());
         let minutes = |n: u64| start + Duration::from_secs(60 * n);
-        assert!(!delay.holds(2, start));
-        assert!(delay.holds(3, start));
-        assert!(delay.holds(3, minutes(1) - Duration::from_millis(1)));
-        assert!(!delay.holds(3, minutes(1)));
-        assert!(delay.holds(4, minutes(1)));
-        assert!(delay.holds(4, minutes(2)));
-        assert!(!delay.holds(4, minutes(3)));
-        for _ in 0..10 {
-            delay.holds(5, minutes(3));
-            delay.until = None;
-        }
-        assert!(delay.holds(5, minutes(3)));
-        assert!(!delay.holds(5, minutes(63)));
-        assert!(!delay.holds(0, minutes(63)));
-        assert!(delay.holds(3, minutes(63)));
-        assert!(!delay.holds(3, minutes(64)));
+        let mut holds = |failures, now| kept.holds(failures, now, FOR_GROWTH);
+        assert!(!holds(2, start));
+        assert!(holds(3, start));
+        assert!(holds(3, minutes(1) - Duration::from_millis(1)));
+        assert!(!holds(3, minutes(1)));
+        assert!(holds(4, minutes(1)));
+        assert!(holds(4, minutes(2)));
+        assert!(!holds(4, minutes(3)));
+        assert!(!holds(0, minutes(3)));
+        assert!(holds(3, minutes(3)));
+        assert!(!holds(3, minutes(4)), "a success in between begins anew");
+        let last = (5..15).fold(minutes(4), |now, failures| {
+            assert!(holds(failures, now));
+            let next = now + FOR_GROWTH.delay_max;
+            assert!(!holds(failures, next));
+            next
+        });
+        assert!(holds(15, last));
+        assert!(holds(
+            15,
+            last + FOR_GROWTH.delay_max - Duration::from_millis(1)
+        ));
+        assert!(!holds(15, last + FOR_GROWTH.delay_max));
     }
 }

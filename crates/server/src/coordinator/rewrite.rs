@@ -236,6 +236,7 @@ impl Coordinator {
             self.server.aof.set_in_force(false);
             self.aof_files.first_begun = None;
             self.take_over_manifest();
+            self.rewrite_delay.ask();
             self.plan_rewrite(true);
         } else {
             self.kill_child(ChildKind::Rewrite);
