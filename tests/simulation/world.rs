@@ -394,8 +394,10 @@ impl World {
             _ if after.os_crashed && !after.was_always && !tainted => Kind::Prefix,
             _ => Kind::PrefixOfEachShard,
         };
+        // While a segment cannot be written, no epoch becomes whole in all.
         let until = after
             .crashed_at
+            .min(after.failing_since.unwrap_or(u64::MAX))
             .saturating_sub(EVERYSEC_MS + 2 * self.sync_ms_max);
         let promise = Promise {
             kind,
@@ -746,30 +748,33 @@ impl World {
     }
 
     fn expect_writable(&mut self) -> Result<(), Failure> {
+        /// Some seconds each: what failed is looked at once a second.
+        const ATTEMPTS: usize = 5;
+        for _ in 0..ATTEMPTS {
+            self.ask("SAVE", Request::Other)?;
+            self.ask("SET s0 last", Request::Command)?;
+            let last = self.journal.life.units.last();
+            if last.is_some_and(|unit| unit.ran[0].argv[2..] == [b"last".to_vec()]) {
+                return Ok(());
+            }
+            self.ask("PING", Request::Other)?;
+        }
+        Err("writes are refused although nothing is wrong".into())
+    }
+
+    /// Sends a command and waits until it is replied to, and a little longer.
+    fn ask(&mut self, line: &str, kind: Request) -> Result<(), Failure> {
         const STEPS: usize = 1500;
-        for line in ["SAVE", "SET s0 last"] {
-            let client = &mut self.clients[CLIENTS];
-            let kind = match line {
-                "SAVE" => Request::Other,
-                _ => Request::Command,
-            };
-            client.send(vec![(kind, words(line))]);
-            for _ in 0..STEPS {
-                if self.step()?.is_some() {
-                    return Err("the server ended without reason".into());
-                }
-                if self.clients[CLIENTS].waiting.is_empty() {
-                    break;
-                }
+        self.clients[CLIENTS].send(vec![(kind, words(line))]);
+        for step in 0..STEPS {
+            if self.step()?.is_some() {
+                return Err("the server ended without reason".into());
             }
-            if !self.clients[CLIENTS].waiting.is_empty() {
-                return Err(format!("no reply to `{line}`"));
+            if self.clients[CLIENTS].waiting.is_empty() && step > STEPS / 5 {
+                return Ok(());
             }
         }
-        match self.journal.life.units.last() {
-            Some(unit) if unit.ran[0].argv[2..] == [b"last".to_vec()] => Ok(()),
-            _ => Err("writes are refused although nothing is wrong".into()),
-        }
+        Err(format!("no reply to `{line}`"))
     }
 }
 

@@ -160,6 +160,7 @@ fn a_mark_is_made_durable_though_no_position_tells_of_it() {
     let (service, _) = service(SyncBackend::Manual, SyncPolicy::EverySecond);
     let file = disk.open(Path::new("/a"), Open::Append).unwrap();
     service.register(ShardIndex(0), file, Lsn(7));
+    assert!(service.step(ShardIndex(0)), "the file's head is one");
     assert!(!service.step(ShardIndex(0)));
     service.note_mark(ShardIndex(0));
     assert!(service.begin(ShardIndex(0), false).is_none(), "no hurry");

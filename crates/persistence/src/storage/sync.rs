@@ -201,6 +201,8 @@ impl SyncService {
             }
         }
         slot.written.fetch_max(lsn.0, SeqCst);
+        // Its head is a mark as well: it takes no position, and must be durable before it can be missed.
+        slot.marks.fetch_add(1, SeqCst);
         slot.errno.store(0, SeqCst);
         drop(files);
         self.wake(slot);
