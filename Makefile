@@ -10,7 +10,7 @@ VENV := $(abspath .venv)
 PEERS := $(or $(PEERS_BIN),$(abspath .cache/peers/bin))
 PYTEST := BASALT_BIN=$(BASALT_BIN) $(VENV)/bin/python -m pytest -q
 
-.PHONY: help build run check fmt test test-rust test-python test-loom test-fuzz test-peers fuzz bench ci test-tools clean
+.PHONY: help build run check fmt sim test test-rust test-python test-loom test-fuzz test-peers fuzz bench ci test-tools clean
 
 help: ## List the actions
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ fmt: ## Format the Rust code
 	cargo fmt --all
 
 test: build test-tools test-rust test-loom test-fuzz test-python ## Install what the tests need and run them all
+
+sim: ## Rerun one simulated history in full: make sim SEED=n
+	SEED=$(SEED) cargo test -p server --test simulation -- --nocapture --exact one_history_in_full
 
 test-rust:
 	BASALT_BIN=$(BASALT_BIN) cargo test --workspace --quiet

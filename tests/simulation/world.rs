@@ -233,6 +233,7 @@ impl World {
             was_no,
             in_force,
             failing_since,
+            crashed_in_recovery: false,
         };
         match ending {
             Ending::Exit(_) => self.counts.exits += 1,
@@ -256,6 +257,7 @@ impl World {
                 Started::Crashed => {
                     self.counts.crashes_while_starting += 1;
                     os_crashed = self.random.percent(50);
+                    after.crashed_in_recovery |= after.os_crashed;
                     after.os_crashed |= os_crashed;
                     self.say(|| format!("--- crashed while starting, of the system: {os_crashed}"));
                 }
@@ -406,7 +408,11 @@ impl World {
             always: true,
             everysec_until: (!after.was_no && until > 0).then_some(until),
         };
-        if !tainted {
+        if tainted && self.trouble.get().lies {
+            // Anything that was ever durable may be back; that it loads, and no more, is asked.
+            return Ok(());
+        }
+        if !tainted && !after.crashed_in_recovery {
             let cut = self.journal.life.check(found, now, promise)?;
             self.say(|| format!("recovered {cut:?} units; {promise:?}"));
             return Ok(());
@@ -417,6 +423,10 @@ impl World {
             everysec_until: None,
             ..promise
         };
+        if after.crashed_in_recovery {
+            // Known to cut at an epoch once more, and not everywhere.
+            return Ok(());
+        }
         let mut lives = self.journal.past.iter().chain([&self.journal.life]);
         let some = lives.any(|life| {
             let mut life = life.clone();
@@ -787,6 +797,8 @@ struct After {
     was_no: bool,
     in_force: bool,
     failing_since: Option<u64>,
+    /// A start that recovered from a crash of the system was cut short.
+    crashed_in_recovery: bool,
 }
 
 enum Started {

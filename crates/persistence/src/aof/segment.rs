@@ -81,12 +81,7 @@ impl SegmentWriter {
         let file = storage
             .open(path, Open::Append)
             .map_err(AofError::io(path, "create"))?;
-        if file.len().map_err(AofError::io(path, "measure"))? > 0 {
-            // A crash of the system must not bring back what another segment left under this name.
-            file.truncate(0)
-                .and_then(|()| file.datasync())
-                .map_err(AofError::io(path, "empty"))?;
-        }
+        file.truncate(0).map_err(AofError::io(path, "empty"))?;
         let mut head = Vec::with_capacity(128);
         let crc = put_head(&mut head, id, lsn);
         let mut writer = SegmentWriter {

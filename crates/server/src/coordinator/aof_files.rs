@@ -313,8 +313,13 @@ impl Coordinator {
         };
         let created = next.segments.iter().try_for_each(|(_, name)| {
             let path = files.dir.join(name);
-            let opened = self.storage.open(&path, Open::Create);
-            opened.map(|_| ()).map_err(|error| AofError::Io {
+            // Durably empty: a crash of the system must not bring back what another segment left under this name.
+            let left = self.storage.file_len(&path);
+            let emptied = left.and_then(|left| {
+                let file = self.storage.open(&path, Open::Create)?;
+                left.map_or(Ok(()), |_| file.datasync())
+            });
+            emptied.map_err(|error| AofError::Io {
                 path,
                 doing: "create",
                 error,
