@@ -78,7 +78,9 @@ def lose_tails(before: dict[Path, bytes], chance: random.Random) -> dict[Path, b
     """Each segment loses what a page cache might: a tail, perhaps with zeros in the place of a part of it."""
     after = {}
     for path, data in before.items():
-        kept = len(data) - min(chance.choice((0, chance.randrange(200), chance.randrange(20_000))), len(data) * 3 // 4)
+        # The first always loses something, so that each round has something to find.
+        lost = chance.choice((int(not after), chance.randrange(1, 200), chance.randrange(1, 20_000)))
+        kept = len(data) - min(lost, len(data) * 3 // 4)
         data = data[:kept]
         if chance.random() < 0.4:
             zeroed = chance.randrange(min(len(data), 5000))
