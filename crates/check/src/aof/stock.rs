@@ -254,9 +254,21 @@ impl<'a> Stock<'a> {
             return Ok(Verdict::Valid);
         }
         self.say(format!("AOF analyzed: filename={name}, size={size}, ok_up_to={ok_up_to}, ok_up_to_line={line}, diff={diff}"));
-        if diff == 0 {
-            return Ok(Verdict::Valid);
+        match diff {
+            0 => Ok(Verdict::Valid),
+            _ => self.shrink(part, &*file, size, ok_up_to),
         }
+    }
+
+    /// Cuts what does not count, if that is wanted, possible, and agreed to.
+    fn shrink(
+        &self,
+        part: &Part,
+        file: &dyn persistence::storage::StorageFile,
+        size: u64,
+        ok_up_to: u64,
+    ) -> Said<Verdict> {
+        let (name, diff) = (&part.name, size - ok_up_to);
         if !self.request.fix {
             return self.abort(format!(
                 "AOF {name} is not valid. Use the --fix option to try fixing it."

@@ -14,6 +14,7 @@ pub use source::Fault;
 pub use value::encoding_name;
 
 use super::load::read_index;
+use crate::chunks::Written as Chunk;
 use crate::progress::Progress;
 use crate::storage::{Open, Storage, StorageFile};
 use std::collections::BTreeMap;
@@ -375,6 +376,43 @@ fn check_chunks(
         merged: head.into_findings(),
         bad_chunks: Vec::new(),
     };
+    let merged = walk_chunks(file, chunks, merged, options, progress);
+    report.findings = merged.merged;
+    report.bad_chunks = merged.bad_chunks;
+    report.bad_chunks.sort_by_key(|chunk| chunk.offset);
+    if report.findings.flaw.is_none() {
+        let mut walk = Walk::new(file, footer, len, options, progress);
+        let ended = walk.records(true);
+        let ended = ended.and_then(|()| walk.found_checksum());
+        let (_, found, expected) = index.checksum();
+        report.checksum = match ended {
+            Err(fault) => {
+                walk.note(fault);
+                Checksum::NotReached
+            }
+            Ok(()) if found == 0 => Checksum::Disabled,
+            Ok(()) if found != expected => Checksum::Wrong { expected, found },
+            Ok(()) => Checksum::Right,
+        };
+        let wrong = matches!(report.checksum, Checksum::Wrong { .. });
+        if wrong || !report.bad_chunks.is_empty() {
+            walk.note_checksum();
+        }
+        report
+            .findings
+            .absorb(walk.into_findings(), options.largest_count);
+    }
+    report
+}
+
+/// Each chunk by whichever thread is free.
+fn walk_chunks(
+    file: &dyn StorageFile,
+    chunks: &[Chunk],
+    merged: InOrder,
+    options: &InspectOptions,
+    progress: &Progress,
+) -> InOrder {
     let merged = Mutex::new(merged);
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
@@ -413,33 +451,7 @@ fn check_chunks(
         }
         work();
     });
-    let merged = merged.into_inner().unwrap_or_else(|e| e.into_inner());
-    report.findings = merged.merged;
-    report.bad_chunks = merged.bad_chunks;
-    report.bad_chunks.sort_by_key(|chunk| chunk.offset);
-    if report.findings.flaw.is_none() {
-        let mut walk = Walk::new(file, footer, len, options, progress);
-        let ended = walk.records(true);
-        let ended = ended.and_then(|()| walk.found_checksum());
-        let (_, found, expected) = index.checksum();
-        report.checksum = match ended {
-            Err(fault) => {
-                walk.note(fault);
-                Checksum::NotReached
-            }
-            Ok(()) if found == 0 => Checksum::Disabled,
-            Ok(()) if found != expected => Checksum::Wrong { expected, found },
-            Ok(()) => Checksum::Right,
-        };
-        let wrong = matches!(report.checksum, Checksum::Wrong { .. });
-        if wrong || !report.bad_chunks.is_empty() {
-            walk.note_checksum();
-        }
-        report
-            .findings
-            .absorb(walk.into_findings(), options.largest_count);
-    }
-    report
+    merged.into_inner().unwrap_or_else(|e| e.into_inner())
 }
 
 impl InOrder {
