@@ -207,7 +207,7 @@ fn warn_of_system_settings(config: &Config) {
     }
     let huge_pages = read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[always]");
     if huge_pages && !(config.disable_thp && nix::sys::prctl::set_thp_disable(true).is_ok()) {
-        log!(Warning, "WARNING You have Transparent Huge Pages (THP) support enabled in your kernel. While a snapshot is taken, each first write to such a page copies 2 MiB: latency and memory suffer. To fix this issue run the command 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled' as root, have it run at boot, and restart Basalt; or set 'disable-thp yes'.");
+        log!(Warning, "WARNING You have Transparent Huge Pages (THP) support enabled in your kernel. On kernels before 5.8, each first write to such a page while a snapshot is taken copies 2 MiB: latency and memory suffer. To fix this issue run the command 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled' as root, have it run at boot, and restart Basalt; or set 'disable-thp yes'.");
     }
 }
 
