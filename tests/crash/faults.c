@@ -4,7 +4,9 @@
  * microseconds last milliseconds. While a file `full` exists in the folder FAULT_FLAGS, writes
  * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail; while `hanging` does, those
  * of files whose path contains what that file contains do not end. While `room` does, the folder of a file
- * written to has room for as many bytes as that file says; a write that does not fit is cut short. */
+ * written to has room for as many bytes as that file says; a write that does not fit is cut short.
+ * FAULT_NO_DIRECT: files with this in their path cannot be opened past the page cache; FAULT_NO_ROOM: no
+ * room can be had for such files. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -23,15 +25,17 @@ static int is_ours(const char *path) {
     return wanted && path && strstr(path, wanted) != NULL;
 }
 
-static int concerns_us(int fd) {
-    if (fd < 3) return 0;
+static int is_named(int fd, const char *wanted) {
+    if (!wanted || fd < 3) return 0;
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof path - 1);
     if (len < 0) return 0;
     path[len] = 0;
-    return is_ours(path);
+    return strstr(path, wanted) != NULL;
 }
+
+static int concerns_us(int fd) { return is_named(fd, getenv("FAULT_PATH")); }
 
 static int is_set(const char *flag) {
     const char *folder = getenv("FAULT_FLAGS");
@@ -102,6 +106,7 @@ static size_t fitting(int fd, size_t len, off_t offset) {
     if (!real) real = (name##_type *)dlsym(RTLD_NEXT, #name)
 
 typedef int open64_type(const char *, int, ...);
+typedef int fallocate64_type(int, int, off_t, off_t);
 typedef int rename_type(const char *, const char *);
 typedef ssize_t write_type(int, const void *, size_t);
 typedef ssize_t writev_type(int, const struct iovec *, int);
@@ -122,6 +127,11 @@ int open64(const char *path, int flags, ...) {
     va_end(more);
     if ((flags & O_CREAT) && is_ours(path) && is_set("open")) {
         errno = EACCES;
+        return -1;
+    }
+    const char *not_direct = getenv("FAULT_NO_DIRECT");
+    if (not_direct && (flags & O_DIRECT) && strstr(path, not_direct)) {
+        errno = EINVAL;
         return -1;
     }
     return real(path, flags, mode);
@@ -217,3 +227,14 @@ int fdatasync(int fd) {
     hang(fd);
     return is_unsynced(fd) ? -1 : real(fd);
 }
+
+int fallocate64(int fd, int mode, off_t offset, off_t len) {
+    REAL(fallocate64);
+    if (is_named(fd, getenv("FAULT_NO_ROOM"))) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real(fd, mode, offset, len);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len) { return fallocate64(fd, mode, offset, len); }

@@ -32,6 +32,16 @@ def slow_writes(path_part: str, *, percent: int, micros: int) -> dict[str, str]:
             "FAULT_SLOW_PERCENT": str(percent), "FAULT_SLOW_MICROS": str(micros)}
 
 
+def no_direct_io(path_part: str) -> dict[str, str]:
+    """An environment in which files with `path_part` in their path cannot be opened past the page cache."""
+    return {"LD_PRELOAD": _library(), "FAULT_NO_DIRECT": path_part}
+
+
+def no_room(path_part: str) -> dict[str, str]:
+    """An environment in which no room can be had for files with `path_part` in their path."""
+    return {"LD_PRELOAD": _library(), "FAULT_NO_ROOM": path_part}
+
+
 class BadDisk:
     """Files with `path_part` in their path lie on a disk that a test can fill up, or break."""
 

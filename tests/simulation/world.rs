@@ -11,7 +11,7 @@ use persistence::clock::{self, SimulatedTime};
 use persistence::storage::simulated::{OperationKind, SimulatedStorage, Stopped};
 use persistence::storage::sync::{SyncPolicy, Turn};
 use reactor::Simulation;
-use server::simulation::{take_log, Process, SimulatedExit, Surroundings};
+use server::simulation::{take_log, Process, SimulatedExit, SimulatedRings, Surroundings};
 
 use crate::client::{words, Client, Request};
 use crate::disk::{Nursery, SharedTrouble, UnitCount};
@@ -93,6 +93,8 @@ pub struct World {
     trace: Vec<String>,
     now: u64,
     storage: SimulatedStorage,
+    /// Memory that outlives a process, not the system.
+    rings: SimulatedRings,
     trouble: SharedTrouble,
     nursery: Nursery,
     recorder: Recorder,
@@ -139,6 +141,7 @@ impl World {
             trace: Vec::new(),
             now: 0,
             storage,
+            rings: SimulatedRings::new(),
             trouble,
             recorder,
             units,
@@ -277,6 +280,7 @@ impl World {
             let mut random = self.random.branch();
             self.storage = self.storage.after_os_crash(|| random.next());
             self.boot += 1;
+            self.rings = SimulatedRings::new();
         } else {
             self.storage = self.storage.after_process_crash();
         }
@@ -307,6 +311,7 @@ impl World {
             run_id: format!("{:040x}", random.next()),
             pid: self.pid,
             storage: Arc::new(self.storage.clone()),
+            rings: self.rings.clone(),
             forker: Box::new(self.nursery.clone()),
             network: self.network.clone(),
             observer: Arc::new(self.recorder.clone()),
@@ -614,7 +619,8 @@ impl World {
             if timer {
                 running.ticks[shard] = running.process.next_sync_tick(index);
             }
-            if let Some(turn) = running.process.begin_sync(index, timer) {
+            let turn = Self::guarded(|| running.process.begin_sync(index, timer))?;
+            if let Some(turn) = turn {
                 let most = self.sync_ms_max as usize;
                 running.syncs[shard] = Some(Sync {
                     turn,

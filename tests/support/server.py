@@ -114,7 +114,8 @@ class Server:
         }
         self.directives.update(_dashed(directives))
         if not self.is_basalt:
-            for ours in ("shards", "io-backend", "storage-backend", "cross-shard"):
+            for ours in ("shards", "io-backend", "storage-backend", "cross-shard", "aof-write-path", "aof-ring-dir",
+                         "aof-ring-size"):
                 self.directives.pop(ours, None)
         self.process: subprocess.Popen | None = None
 
@@ -219,7 +220,18 @@ class Server:
         """Kills it and deletes its directory, if the directory is its own."""
         self.kill()
         if self._owns_dir:
+            self.remove_rings()
             shutil.rmtree(self.dir, ignore_errors=True)
+
+    def rings(self) -> list[Path]:
+        """The files in shared memory in which this server's log has its newest bytes."""
+        where = Path(str(self.directives.get("aof-ring-dir") or "/dev/shm"))
+        return [ring for ring in sorted(where.glob("basalt-*.ring")) if _is_of(ring, self.dir)]
+
+    def remove_rings(self) -> None:
+        """What only a start with the same files would do."""
+        for ring in self.rings():
+            ring.unlink(missing_ok=True)
 
     def __enter__(self) -> "Server":
         return self if self.running else self.start()
@@ -258,6 +270,14 @@ def _binary(kind: str) -> str:
     if not found:
         raise FileNotFoundError(f"no binary for {kind}")
     return found
+
+
+def _is_of(ring: Path, folder: Path) -> bool:
+    try:
+        with open(ring, "rb") as file:
+            return f"\nmanifest {folder.resolve()}/".encode() in file.read(4096)
+    except OSError:
+        return False
 
 
 def _dashed(directives: dict[str, object]) -> dict[str, object]:

@@ -46,6 +46,18 @@ choice! {
 }
 
 choice! {
+    /// How the append-only file's newest bytes are kept until they are in it.
+    AofWritePath {
+        /// In a ring where that is safe.
+        Auto = "auto",
+        /// In memory that outlives the process, written to the file in large blocks.
+        Ring = "ring",
+        /// In the page cache, by write(2).
+        Write = "write",
+    }
+}
+
+choice! {
     /// The least severe messages that reach the log.
     LogLevel {
         Debug = "debug",

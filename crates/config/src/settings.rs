@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::choices::{
-    AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump, StorageBackend,
-    Supervised,
+    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump,
+    StorageBackend, Supervised,
 };
 use crate::kind::{BufferLimits, SavePoint, ShutdownOn, Value};
 use crate::table;
@@ -105,6 +105,10 @@ settings! {
     aof_use_rdb_preamble: bool,
     aof_rewrite_incremental_fsync: bool,
     aof_timestamp_enabled: bool,
+    aof_write_path: AofWritePath,
+    aof_ring_dir: PathBuf,
+    /// Of each shard; rounded up to a power of two.
+    aof_ring_size_bytes: u64,
 
     // The process.
     daemonize: bool,
@@ -270,7 +274,7 @@ macro_rules! choice_setting {
         }
     )+};
 }
-choice_setting!(AppendFsync CrossShard IoBackend LocalAccess LogLevel SanitizeDump StorageBackend Supervised);
+choice_setting!(AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel SanitizeDump StorageBackend Supervised);
 
 macro_rules! plain_setting {
     ($($kind:ty: $variant:ident;)+) => {$(

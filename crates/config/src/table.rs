@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use crate::accepted::ACCEPTED_ONLY;
 use crate::choices::{
-    AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump, StorageBackend,
-    Supervised,
+    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump,
+    StorageBackend, Supervised,
 };
 use crate::kind::{Kind, Value};
 use crate::settings::{Config, Setting};
@@ -263,6 +263,9 @@ const MEANINGFUL: &[Directive] = &[
     row!("aof-use-rdb-preamble", Bool, "yes", aof_use_rdb_preamble),
     row!("aof-rewrite-incremental-fsync", Bool, "yes", aof_rewrite_incremental_fsync),
     row!("aof-timestamp-enabled", Bool, "no", aof_timestamp_enabled),
+    row!("aof-write-path", Enum(AofWritePath::WORDS), "auto", aof_write_path).flags(F::IMMUTABLE),
+    row!("aof-ring-dir", Text, "/dev/shm", aof_ring_dir).flags(F::IMMUTABLE),
+    row!("aof-ring-size", memory(64 << 10), "16mb", aof_ring_size_bytes).flags(F::IMMUTABLE),
 
     // The process.
     row!("daemonize", Bool, "no", daemonize).flags(F::IMMUTABLE),

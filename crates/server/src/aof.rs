@@ -12,12 +12,15 @@
 //! and count as written, and as durable, only together.
 //!
 //! What a failed write left behind is kept and written first by the next one; meanwhile commands
-//! that write are refused.
+//! that write are refused. So they are while a ring cannot be drained, though it keeps everything
+//! and takes more for a while.
+//!
+//! Written means the same on both write paths: in the page cache, or in a ring.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -27,6 +30,7 @@ use commands::CommandError;
 use keyspace::{Log, Lsn, ShardIndex};
 use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{annotation, Stamp};
+use persistence::storage::ring::{Drain, RingSet};
 use persistence::storage::sync::{SyncPolicy, SyncService};
 
 use crate::shared::Server;
@@ -47,6 +51,25 @@ struct Segment {
     unit_count: AtomicUsize,
     /// The last write failed.
     is_failing: AtomicBool,
+    /// Why the segment's ring cannot be drained: an errno, or 0.
+    drain_errno: AtomicI32,
+}
+
+/// The write path in force, and why.
+#[derive(Clone, Default)]
+pub struct WritePath {
+    /// None: write(2).
+    pub rings: Option<Arc<RingSet>>,
+    pub reason: String,
+}
+
+impl WritePath {
+    pub fn name(&self) -> &'static str {
+        match self.rings {
+            Some(_) => "ring",
+            None => "write",
+        }
+    }
 }
 
 /// Blocks of several shards that count only together.
@@ -127,6 +150,11 @@ pub struct Aof {
     /// A segment could not be made durable, and has not been since.
     unsynced: AtomicBool,
     failure: Mutex<String>,
+    write_path: Mutex<WritePath>,
+    /// Segments whose ring cannot be drained.
+    undrained: AtomicUsize,
+    /// The log says so.
+    undrained_told: AtomicBool,
     /// The manifest on disk names the segments: what is durable in them is found again.
     in_force: AtomicBool,
     /// Connections that wait by WAIT or WAITAOF.
@@ -144,6 +172,7 @@ impl Aof {
             units: Mutex::default(),
             unit_count: AtomicUsize::new(0),
             is_failing: AtomicBool::new(false),
+            drain_errno: AtomicI32::new(0),
         };
         Aof {
             on: AtomicBool::new(false),
@@ -157,6 +186,9 @@ impl Aof {
             failed: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
             failure: Mutex::default(),
+            write_path: Mutex::default(),
+            undrained: AtomicUsize::new(0),
+            undrained_told: AtomicBool::new(false),
             in_force: AtomicBool::new(false),
             sync_waiters: AtomicUsize::new(0),
             flush_sleep_micros: AtomicU64::new(0),
@@ -551,20 +583,84 @@ impl Aof {
     /// Whether the last write or fdatasync failed, so that commands that write are refused.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed) || self.unsynced.load(Relaxed)
+        self.failed.load(Relaxed) || self.unsynced.load(Relaxed) || self.undrained.load(Relaxed) > 0
     }
 
     pub fn refusal(&self) -> Option<CommandError> {
-        let failure = self.failure.lock().expect("no holder of this lock panics");
+        let failure = match self.drain_error() {
+            Some(error) => error.to_string(),
+            None => {
+                let failure = self.failure.lock().expect("no holder of this lock panics");
+                failure.clone()
+            }
+        };
         self.has_failed().then(|| {
             CommandError::from(format!("MISCONF Errors writing to the AOF file: {failure}"))
         })
+    }
+
+    pub fn write_path(&self) -> WritePath {
+        let path = self.write_path.lock();
+        path.expect("no holder of this lock panics").clone()
+    }
+
+    pub fn set_write_path(&self, path: WritePath) {
+        for index in 0..self.segments.len() {
+            self.note_drain(ShardIndex(index as u16), 0);
+        }
+        *self
+            .write_path
+            .lock()
+            .expect("no holder of this lock panics") = path;
+    }
+
+    /// Draining a shard's ring fails with this errno, or succeeds (0). Called within the drain: does not allocate.
+    pub fn note_drain(&self, shard: ShardIndex, errno: i32) {
+        let segment = &self.segments[usize::from(shard.0)];
+        match (segment.drain_errno.swap(errno, Relaxed), errno) {
+            (0, 0) => {}
+            (0, _) => _ = self.undrained.fetch_add(1, Relaxed),
+            (_, 0) => _ = self.undrained.fetch_sub(1, Relaxed),
+            _ => {}
+        }
+    }
+
+    fn drain_error(&self) -> Option<std::io::Error> {
+        let mut errnos = self.segments.iter();
+        let errno = errnos
+            .by_ref()
+            .map(|segment| segment.drain_errno.load(Relaxed))
+            .find(|errno| *errno != 0)?;
+        Some(std::io::Error::from_raw_os_error(errno))
+    }
+
+    /// Hands what the rings hold to the files, for someone who reads those.
+    pub fn drain_rings(&self) -> std::io::Result<()> {
+        let rings = self.write_path().rings;
+        let mut rings = rings.iter().flat_map(|rings| rings.rings());
+        rings.try_for_each(|ring| ring.drain(Drain::All).map(|_| ()))
+    }
+
+    fn look_after_rings(&self) {
+        let error = self.drain_error();
+        match (&error, self.undrained_told.swap(error.is_some(), Relaxed)) {
+            (Some(error), false) => log!(
+                Warning,
+                "Error writing to the AOF files: {error}. Their rings keep what was acknowledged."
+            ),
+            (None, true) => log!(
+                Warning,
+                "AOF write error looks solved, commands that write are accepted again."
+            ),
+            _ => {}
+        }
     }
 
     /// Tries again what could not be written or made durable; for the coordinator, once in a
     /// while.
     pub fn retry(&self, server: &Server) {
         self.look_after_sync(server);
+        self.look_after_rings();
         if !self.failed.load(Relaxed) {
             return;
         }

@@ -11,6 +11,8 @@ use std::time::Instant;
 use config::Config;
 use crossbeam_channel::Receiver;
 use keyspace::{DbIndex, Garbage, Lsn, ShardIndex, UnixMillis, ValueRef};
+use persistence::storage::ring::RingDriver;
+pub use persistence::storage::ring::{Drain, SimulatedRings};
 use persistence::storage::sync::{SyncBackend, SyncPolicy, Turn};
 use persistence::storage::Storage;
 use reactor::{Backend, Chosen, Reactor, Simulation};
@@ -20,7 +22,7 @@ pub use crate::exit::SimulatedExit;
 pub use crate::logger::take_kept as take_log;
 pub use crate::worker::environment::Observer;
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, RingMachine};
 use crate::shared::{Identity, Server};
 use crate::startup::{self, Assembled};
 use crate::worker::{Worker, ACCEPTING_WORKER};
@@ -36,6 +38,8 @@ pub struct Surroundings {
     pub run_id: String,
     pub pid: u32,
     pub storage: Arc<dyn Storage>,
+    /// The machine's memory: survives the process, unless the machine goes down.
+    pub rings: SimulatedRings,
     pub forker: Box<dyn Forker>,
     pub network: Simulation,
     pub observer: Arc<dyn Observer>,
@@ -95,6 +99,7 @@ impl Process {
             run_id,
             pid,
             storage,
+            rings,
             forker,
             network,
             observer,
@@ -138,8 +143,18 @@ impl Process {
             }
             workers.push(SimulatedWorker { worker, reactor });
         }
-        let coordinator =
-            Coordinator::new(server, coordinator_requests, Vec::new(), storage, forker);
+        let rings = RingMachine {
+            store: Arc::new(rings),
+            driver: RingDriver::Manual,
+        };
+        let coordinator = Coordinator::new(
+            server,
+            coordinator_requests,
+            Vec::new(),
+            storage,
+            rings,
+            forker,
+        );
         Ok(Process {
             workers,
             coordinator: Some(Box::new(coordinator)),
@@ -199,6 +214,14 @@ impl Process {
     pub fn end_sync(&self, shard: ShardIndex, turn: Turn) {
         if let Some(sync) = self.server().aof.sync() {
             sync.end(shard, turn);
+        }
+    }
+
+    /// What a shard's drain thread does, at any moment; nothing on the other write path.
+    pub fn drain(&self, shard: ShardIndex, how: Drain) {
+        if let Some(rings) = self.server().aof.write_path().rings {
+            // An error is told to the server by the ring itself.
+            let _ = rings.step(shard, how);
         }
     }
 

@@ -18,7 +18,7 @@ use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
 
 use crate::aof::Aof;
 use crate::child::OsForker;
-use crate::coordinator::{Coordinator, Request};
+use crate::coordinator::{Coordinator, Request, RingMachine};
 use crate::recovery::Restore;
 use crate::renames::Renames;
 use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
@@ -396,11 +396,13 @@ pub fn start(
     })?;
     spawn("lazy-free", move || free(server, &garbage))?;
     let mut threads = workers(server, listeners)?;
+    let aof_dir = PathBuf::from(&server.config().appenddirname);
     let mut coordinator = Coordinator::new(
         server,
         coordinator_requests,
         files_to_remove,
         Arc::new(OsStorage),
+        RingMachine::of_system(&aof_dir),
         Box::new(OsForker),
     );
     if let Some(restore) = restore {

@@ -266,6 +266,19 @@ fn open_patiently(
     }
 }
 
+/// Removes the rings that a manifest named and names no more, as far as they are of this directory: that of a copy may
+/// name another one's.
+pub fn remove_named(rings: &dyn RingStore, mark: &RingsMark, dir_id: &str) {
+    for shard in (0..mark.count).map(ShardIndex) {
+        let path = ring_path(&mark.prefix, shard);
+        let ring = rings.open(&path).ok().map(FoundRing::new);
+        if ring.is_some_and(|ring| ring.is_ok_and(|ring| ring.identity().dir_id == dir_id)) {
+            // One that stays is found to be abandoned at the next start.
+            let _ = rings.remove(&path);
+        }
+    }
+}
+
 /// Removes rings in `ring_dir` that nobody will ask for again: no living process holds them, and they are of another boot, or
 /// their manifest is there and does not name them. Returns their paths.
 pub fn remove_abandoned(

@@ -191,6 +191,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// From now on appends go through `file`, another way to the same contents.
+    pub fn write_through(&mut self, file: Arc<dyn StorageFile>) {
+        self.file = file;
+    }
+
     /// The file, for [`crate::storage::sync::SyncService::register`].
     pub fn file(&self) -> Arc<dyn StorageFile> {
         self.file.clone()

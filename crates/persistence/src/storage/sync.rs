@@ -403,7 +403,12 @@ impl SyncService {
         if !self.slot(segment).has_wish(timer) {
             return None;
         }
-        self.shared.begin(segment.0 as usize)
+        let turn = self.shared.begin(segment.0 as usize)?;
+        if let Err(error) = turn.file.flush() {
+            self.shared.hold_back(segment.0 as usize, &error);
+            return None;
+        }
+        Some(turn)
     }
 
     /// `Manual`: ends what [`SyncService::begin`] began.

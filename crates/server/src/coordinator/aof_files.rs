@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use config::Config;
 use keyspace::{DbIndex, Log, Lsn, ShardIndex};
-use persistence::aof::manifest::{AofFile, FileKind, Manifest, RunMark};
+use persistence::aof::manifest::{AofFile, FileKind, Manifest, RingsMark, RunMark};
 use persistence::aof::recover::RecoveredSegment;
 use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{AofError, SegmentId, Stamp};
@@ -14,7 +14,7 @@ use persistence::storage::sync::SyncPolicy;
 use persistence::storage::{Open, Storage};
 
 use super::Coordinator;
-use crate::aof::Aof;
+use crate::aof::{Aof, WritePath};
 use crate::{clock, log};
 
 /// A generation that has not begun.
@@ -38,6 +38,9 @@ pub struct AofFiles {
     /// The manifest is on disk. While the AOF was just switched on, it is not: its segments begin
     /// with the snapshot that is still being written, and mean nothing without it.
     pub(super) stored: bool,
+    /// The rings that the manifest on disk names, and those that it did and does no more.
+    pub(super) stored_rings: Option<RingsMark>,
+    pub(super) unnamed_rings: Vec<RingsMark>,
     /// The generation that a running rewrite began.
     pub(super) rewriting: Option<u64>,
     /// While the AOF is being switched on: the first generation that the attempts have begun.
@@ -62,6 +65,7 @@ impl AofFiles {
     }
 
     pub fn set_manifest(&mut self, manifest: Manifest) {
+        self.stored_rings = rings_of(&manifest);
         self.manifest = manifest;
         self.stored = true;
     }
@@ -101,6 +105,11 @@ impl AofFiles {
         Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
+        let rings = rings_of(&self.manifest);
+        if rings != self.stored_rings {
+            self.unnamed_rings.extend(self.stored_rings.take());
+            self.stored_rings = rings;
+        }
         let named = |name: &OsString| self.manifest.files.iter().any(|file| file.name == *name);
         for name in std::mem::take(&mut self.doubtful) {
             if !named(&name) {
@@ -216,12 +225,16 @@ impl AofFiles {
     }
 }
 
+pub(super) fn rings_of(manifest: &Manifest) -> Option<RingsMark> {
+    manifest.run.as_ref()?.rings.clone()
+}
+
 impl Coordinator {
     pub(super) fn run_mark(&self) -> RunMark {
         RunMark {
             boot_id: self.server.identity.boot_id.clone(),
             run_id: self.server.identity.run_id.clone(),
-            rings: None,
+            rings: self.rings_mark(),
         }
     }
 
@@ -231,17 +244,19 @@ impl Coordinator {
         let server = self.server;
         self.make_dir()?;
         self.aof_files.mark_beginning(&*self.storage)?;
+        self.choose_write_path(&self.config())?;
         let count = server.shards.len();
         let mine = recovered.len() == count
             && recovered
                 .iter()
                 .all(|segment| usize::from(segment.end.id.shard_count) == count);
-        if mine {
+        let writers = if mine {
             let stamp = Stamp {
                 unix_ms: clock::unix_millis().0,
                 epoch: server.aof.epoch.load(Relaxed),
                 policy: SyncPolicy::No,
             };
+            let mut writers = Vec::new();
             for segment in recovered {
                 let mut writer =
                     SegmentWriter::resume(&*self.storage, &segment.path, &segment.end, stamp)?;
@@ -259,18 +274,20 @@ impl Coordinator {
                     shard.log.start_at(writer.lsn());
                     shard.log.start_file();
                 });
-                server.aof.install(shard, writer);
+                writers.push(writer);
             }
+            writers
         } else {
             self.sync_loaded()?;
-            for writer in self.new_generation()? {
-                server.aof.install(writer.id().shard, writer);
-            }
-        }
+            self.new_generation()?
+        };
+        let prepared = self.prepare_rings(&writers)?;
+        self.install(writers, prepared);
         self.aof_files.manifest.run = Some(self.run_mark());
         self.aof_files.store(&*self.storage)?;
         // Left by a server that was killed in the middle of it.
         self.aof_files.remove_history(&*self.storage);
+        self.remove_unnamed_rings();
         self.enable_logs(true);
         self.aof_files.measure_older(&*self.storage);
         server
@@ -472,20 +489,13 @@ impl Coordinator {
         writer.file().datasync().map_err(io("sync"))?;
         server.with_shard(id.shard, |shard| shard.log.start_at(end));
         let writers = self.new_generation()?;
+        let prepared = self.prepare_rings(&writers)?;
         if self.aof_files.stored {
             self.aof_files.manifest.run = Some(self.run_mark());
             self.aof_files.store(&*self.storage)?;
         }
-        self.install(writers);
+        self.install(writers, prepared);
         Ok(())
-    }
-
-    pub(super) fn install(&mut self, writers: Vec<SegmentWriter>) {
-        for writer in writers {
-            self.server.aof.install(writer.id().shard, writer);
-        }
-        self.aof_files.measure_older(&*self.storage);
-        self.publish_size();
     }
 
     /// Writes the AOF out, makes it durable and takes it out of force.
@@ -498,6 +508,7 @@ impl Coordinator {
         for shard in server.shard_indexes() {
             server.aof.uninstall(shard);
         }
+        server.aof.set_write_path(WritePath::default());
         self.publish_size();
     }
 
@@ -520,6 +531,7 @@ impl Coordinator {
                 return Err(());
             }
         }
+        self.retire_rings();
         Ok(())
     }
 

@@ -246,6 +246,8 @@ impl Coordinator {
         }
         let job = self.job(&config, kind);
         let sync_paused = server.aof.sync().map(|sync| sync.pause());
+        let rings = server.aof.write_path().rings;
+        let rings_paused = rings.as_ref().map(|rings| rings.pause());
         let guards = self.take_all();
         let dirty = guards.iter().map(|guard| guard.dirty).collect();
         let source = ShardsSource {
@@ -269,6 +271,7 @@ impl Coordinator {
         let fork_micros = clock::elapsed_since(began_fork).as_micros() as u64;
         drop(source);
         self.give_back(guards);
+        drop(rings_paused);
         drop(sync_paused);
         let child = match (forked, rewrite) {
             (Ok(child), None) => child,

@@ -13,6 +13,7 @@ mod shutdown;
 mod start;
 mod watch;
 mod whole_databases;
+mod write_path;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +38,7 @@ use children::RunningChild;
 use due::RewriteDelay;
 pub use shutdown::SaveOnShutdown;
 pub use whole_databases::WholeDatabases;
+pub use write_path::RingMachine;
 
 pub enum Request {
     /// Write the snapshot now, with all workers standing still.
@@ -75,6 +77,9 @@ pub struct Coordinator {
     server: &'static Server,
     requests: Receiver<Request>,
     storage: Arc<dyn Storage>,
+    ring_machine: RingMachine,
+    /// How often rings were made.
+    rings_made: u64,
     forker: Box<dyn Forker>,
     aof_files: AofFiles,
     /// `--restore-to`, until it is done.
@@ -96,6 +101,7 @@ impl Coordinator {
         requests: Receiver<Request>,
         files_to_remove: Vec<PathBuf>,
         storage: Arc<dyn Storage>,
+        ring_machine: RingMachine,
         forker: Box<dyn Forker>,
     ) -> Coordinator {
         let now = clock::instant();
@@ -103,6 +109,8 @@ impl Coordinator {
             server,
             requests,
             storage,
+            ring_machine,
+            rings_made: 0,
             forker,
             aof_files: AofFiles::default(),
             restore: None,
@@ -228,6 +236,7 @@ impl Coordinator {
             self.settle_manifest();
         }
         self.advance_epoch();
+        self.remove_unnamed_rings();
         server.snapshot.refresh(&config, &server.aof);
         self.start_due_children(&config);
     }

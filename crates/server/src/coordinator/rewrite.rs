@@ -16,7 +16,7 @@ use persistence::aof::merge::merge_generations;
 use persistence::aof::{AofError, SegmentId};
 use persistence::storage::Open;
 
-use super::aof_files::NextGeneration;
+use super::aof_files::{rings_of, NextGeneration};
 use super::Coordinator;
 use crate::log;
 use crate::snapshot::ChildKind;
@@ -31,6 +31,10 @@ impl Coordinator {
         &mut self,
         config: &Config,
     ) -> Result<Option<NextGeneration>, String> {
+        if config.appendonly && !self.server.aof.is_on() {
+            // Also if a rewrite of before that has ended meanwhile: what it wrote lacks what came after it.
+            self.aof_files.stored = false;
+        }
         self.prepare_files(config)
             .map_err(|error| error.to_string())?;
         if !config.appendonly && !self.server.aof.is_on() {
@@ -43,6 +47,9 @@ impl Coordinator {
         if self.server.aof.is_on() {
             // The bulk of it now, so that what is left for the stop is little.
             self.make_durable()?;
+        } else {
+            self.choose_write_path(config)
+                .map_err(|error| error.to_string())?;
         }
         let mut next = self
             .reserve_generation()
@@ -99,6 +106,10 @@ impl Coordinator {
 
     /// Puts the new generation in force, the child having been forked. On an error the old one is.
     pub(super) fn switch_generation(&mut self, next: NextGeneration) -> Result<(), String> {
+        let prepared = self.prepare_rings(&next.writers).map_err(|error| {
+            self.discard_generation(&next);
+            error.to_string()
+        })?;
         let NextGeneration {
             manifest,
             segments,
@@ -115,7 +126,7 @@ impl Coordinator {
         }
         let generation = self.aof_files.manifest.generation_last();
         self.aof_files.rewriting = Some(generation);
-        self.install(writers);
+        self.install(writers, prepared);
         if !self.aof_files.stored {
             self.aof_files.first_begun.get_or_insert(generation);
             self.remove_attempts(generation);
@@ -263,6 +274,7 @@ impl Coordinator {
             Ok(Found::Manifest(manifest)) => manifest,
             _ => Manifest::default(),
         };
+        self.aof_files.stored_rings = rings_of(&self.aof_files.manifest);
     }
 
     /// Removes what children of servers that were killed have left. Of snapshots only those whose

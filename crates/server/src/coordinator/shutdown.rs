@@ -77,10 +77,18 @@ impl Coordinator {
         if server.aof.is_on() {
             log!(Notice, "Calling fsync() on the AOF files.");
         }
-        if self.write_and_sync_aof().is_err() && !force {
-            // What was acknowledged is in memory alone.
-            drop(stopped);
-            return self.stay(reply_to, "The AOF could not be written, can't exit.");
+        if self.write_and_sync_aof().is_err() {
+            if !force {
+                // What was acknowledged is in memory alone, be it one that outlives the process.
+                drop(stopped);
+                return self.stay(reply_to, "The AOF could not be written, can't exit.");
+            }
+            if server.aof.write_path().rings.is_some() {
+                log!(
+                    Warning,
+                    "What the AOF's files lack stays in its rings until the next start."
+                );
+            }
         }
         std::mem::forget(stopped);
         supervision::stopping();

@@ -82,6 +82,7 @@ impl Coordinator {
         if config.appendonly {
             let recovered = self.load_aof_or_dump(began)?;
             self.open_aof(&recovered)?;
+            self.remove_abandoned_rings(&config);
         } else {
             self.load_dump(Path::new(&config.dbfilename), began)?;
         }
@@ -135,6 +136,7 @@ impl Coordinator {
                 return Ok(Vec::new());
             }
         };
+        let manifest = self.take_over_rings(manifest)?;
         let manifest = match self.restore.take() {
             Some(point) => self.restore(manifest, point)?,
             None => manifest,
@@ -276,6 +278,9 @@ impl Coordinator {
             }
             this.empty_all();
             let manifest = this.aof_files.manifest().clone();
+            if let Err(error) = server.aof.drain_rings() {
+                return Err(note_load_failure(error.into()));
+            }
             let loaded = this.load_manifest(&manifest);
             loaded.map(|_| ()).map_err(note_load_failure)
         });

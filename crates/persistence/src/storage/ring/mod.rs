@@ -185,8 +185,8 @@ impl Ring {
         }
     }
 
-    /// Puts a file in force. The one before must have been flushed, and nothing may be appended meanwhile: otherwise an
-    /// error, and all is as before.
+    /// Puts a file in force. Everything of the one before must have been made durable, and nothing appended since:
+    /// otherwise an error, and all is as before.
     pub fn attach(self: &Arc<Self>, prepared: Prepared) -> io::Result<Arc<RingFile>> {
         let mut appender = locked(&self.appender);
         let mut draining = locked(&self.drain);

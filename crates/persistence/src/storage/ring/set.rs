@@ -7,12 +7,12 @@
 
 use super::layout::{ring_path, total_len, Identity, Layout};
 use super::memory::RingStore;
-use super::{Drain, OnTrouble, Ring};
+use super::{locked, Drain, OnTrouble, Ring};
 use keyspace::ShardIndex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ pub struct RingSet {
     store: Arc<dyn RingStore>,
     rings: Vec<Arc<Ring>>,
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// While it lives, no thread does anything but a drain that had begun before.
@@ -115,7 +115,7 @@ impl RingSet {
             store,
             rings: Vec::new(),
             shared: Arc::default(),
-            threads: Vec::new(),
+            threads: Mutex::default(),
         };
         match set.fill(spec, driver, &on_trouble) {
             Ok(()) => Ok(set),
@@ -150,7 +150,7 @@ impl RingSet {
                     })?;
                 let thread = handle.thread().clone();
                 ring.driver.thread.set(thread).expect("each ring gets one");
-                self.threads.push(handle);
+                locked(&self.threads).push(handle);
             }
         }
         Ok(())
@@ -195,17 +195,17 @@ impl RingSet {
         RingPause(self)
     }
 
-    fn stop_threads(&mut self) {
+    fn stop_threads(&self) {
         self.shared.stopping.store(true, SeqCst);
         self.rings.iter().for_each(|ring| ring.driver.wake());
-        for thread in self.threads.drain(..) {
+        for thread in std::mem::take(&mut *locked(&self.threads)) {
             // One that panicked has said so itself.
             let _ = thread.join();
         }
     }
 
-    /// Ends the threads and removes the rings, unless one holds what its file does not.
-    pub fn remove(mut self) -> io::Result<()> {
+    /// Ends the threads and removes the rings, unless one holds what its file does not. Nothing is to be appended any more.
+    pub fn remove(&self) -> io::Result<()> {
         self.stop_threads();
         if self.pending_bytes() > 0 {
             return Err(io::Error::other("a ring holds what its file does not"));
@@ -214,7 +214,7 @@ impl RingSet {
         Ok(())
     }
 
-    fn remove_files(&mut self) {
+    fn remove_files(&self) {
         self.stop_threads();
         for index in 0..self.rings.len() {
             // One that stays is found to be abandoned at the next start.

@@ -157,6 +157,20 @@ const OWN_FIELDS: &[Field] = &[
 ];
 
 const AOF_FIELDS: &[Field] = &[
+    ("aof_write_path", |f| {
+        f.server.aof.write_path().name().into()
+    }),
+    ("aof_write_path_reason", |f| {
+        f.server.aof.write_path().reason
+    }),
+    ("aof_ring_bytes", |f| {
+        let rings = f.server.aof.write_path().rings;
+        rings.map_or(0, |rings| rings.size()).to_string()
+    }),
+    ("aof_ring_pending_bytes", |f| {
+        let rings = f.server.aof.write_path().rings;
+        rings.map_or(0, |rings| rings.pending_bytes()).to_string()
+    }),
     ("aof_current_size", |f| f.server.aof.size().to_string()),
     ("aof_base_size", |f| {
         f.server.snapshot.aof_base_bytes.load(Relaxed).to_string()
