@@ -303,7 +303,7 @@ impl Life {
                     ran.now,
                     argv.join(" "),
                     ran.reply.escape_ascii(),
-                    unit.acknowledged
+                    (unit.policy, unit.acknowledged)
                 );
             }
         }
@@ -394,9 +394,16 @@ impl Replay {
             for (shard, matches) in matches.iter_mut().enumerate() {
                 matches.push(present[shard] == wanted[shard]);
             }
-            if promised(unit, promise) {
+            let (all, always) = promised(unit, promise);
+            if all || always {
                 for name in touched.iter().chain(&read) {
-                    if let Some(write) = last_write.get(name) {
+                    // A write of before `always` keeps the promise under which it was made, whoever reads it.
+                    let made_always =
+                        |write: &&usize| life.units[**write - 1].policy == Policy::Always;
+                    let write = last_write
+                        .get(name)
+                        .filter(|write| all || made_always(write));
+                    if let Some(write) = write {
                         let bound = &mut bounds[shard_of(name)];
                         *bound = (*bound).max(*write);
                     }
@@ -411,17 +418,16 @@ impl Replay {
     }
 }
 
-/// Whether a unit must be there, and what it showed.
-fn promised(unit: &Unit, promise: Promise) -> bool {
+/// Whether a unit must be there, and what it showed; and whether as far as that was made under `always`.
+fn promised(unit: &Unit, promise: Promise) -> (bool, bool) {
     let Some((at, policy)) = unit.acknowledged else {
-        return false;
+        return (false, false);
     };
     let always = unit.policy == Policy::Always && policy == Policy::Always;
     let everysec = |until| policy != Policy::No && unit.policy != Policy::No && at <= until;
     let unwritten = promise.failing_since.is_some_and(|since| at >= since);
-    (promise.all && !unwritten)
-        || (always && promise.always)
-        || promise.everysec_until.is_some_and(everysec)
+    let all = (promise.all && !unwritten) || promise.everysec_until.is_some_and(everysec);
+    (all, always && promise.always)
 }
 
 /// The longest prefixes of all shards that fit and in which every unit of several shards is whole or absent.
