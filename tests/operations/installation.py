@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,15 +81,10 @@ class Installation:
                               text=True, timeout=120, **options)
 
     def close(self) -> None:
-        """Ends the units that were left running."""
-        for pid_file in (self.root / "run").glob("*.pid"):
-            pid = int(pid_file.read_text())
-            try:
-                # The number may belong to somebody else by now.
-                if os.readlink(f"/proc/{pid}/cwd").startswith(str(self.root)):
-                    os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, FileNotFoundError):
-                pass
+        """Ends the units that were left running; in peace, so that they leave nothing in shared memory."""
+        for name in json.loads(self.units.read_text()):
+            subprocess.run(["systemctl", "stop", name], env=self.environment(), timeout=60)
+            subprocess.run(["systemctl", "kill", "--signal=SIGKILL", name], env=self.environment(), timeout=60)
 
     def logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-2500:]}" for path in (self.root / "run").glob("*.log"))

@@ -49,9 +49,11 @@ class Writer(threading.Thread):
             self.failure = failure
 
 
-@pytest.fixture(params=["everysec", "always"])
+@pytest.fixture(params=[("everysec", "write"), ("everysec", "ring"), ("always", "ring")], ids="-".join)
 def busy(request, installation: Installation):
-    installation.configure("appendfsync", request.param)
+    policy, path = request.param
+    installation.configure("appendfsync", policy)
+    installation.configure("aof-write-path", path)
     installation.systemctl("start", "basalt")
     writers = [Writer(installation.port, f"writer-{i}") for i in range(WRITERS)]
     for writer in writers:

@@ -232,6 +232,7 @@ def test_the_final_stage_makes_a_container_that_works(root: Root) -> None:
         with Client(port) as client:
             assert b"process_id:1\r" in client.cmd("INFO", "server"), "in a container it is the first process"
             assert client.cmd("CONFIG", "GET", "dir") == [b"dir", b"/data"]
+            assert b"aof_write_path:write\r" in client.cmd("INFO", "persistence"), "its shared memory may end with it"
             assert client.cmd("SET", "k", "v") == b"OK"
             assert client.cmd("CONFIG", "SET", "requirepass", "secret") == b"OK"
             assert subprocess.run(check, capture_output=True).returncode == 0, "with a password"

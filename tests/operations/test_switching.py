@@ -17,7 +17,7 @@ def persistence(client: Client) -> dict[str, str]:
 @pytest.mark.parametrize("kind", ["basalt", "redis"])
 def test_the_rewrite_shows_as_soon_as_the_aof_is_switched_on(kind: str, tmp_path) -> None:
     with Server(kind, dir=tmp_path, appendonly="no") as server:
-        for round_ in range(10):
+        for round_ in range(5):
             with server.client() as client:
                 client.cmd("SET", f"before:{round_}", 1)
                 assert client.cmd("CONFIG", "SET", "appendonly", "yes") == b"OK"
