@@ -29,6 +29,7 @@ from .resp import ReplyError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _running: "set[Server]" = set()
+_with_rings: "list[Server]" = []
 
 
 class ServerDied(Exception):
@@ -112,6 +113,10 @@ class Server:
             "appendonly": "no",
             "enable-debug-command": "yes",
         }
+        if self.is_basalt:
+            # Rings of killed servers stay in memory until the tests are over.
+            self.directives["aof-ring-size"] = "1mb"
+            _with_rings.append(self)
         self.directives.update(_dashed(directives))
         if not self.is_basalt:
             for ours in ("shards", "io-backend", "storage-backend", "cross-shard", "aof-write-path", "aof-ring-dir",
@@ -288,3 +293,5 @@ def _dashed(directives: dict[str, object]) -> dict[str, object]:
 def _kill_all() -> None:
     for server in list(_running):
         server.close()
+    for server in _with_rings:
+        server.remove_rings()
