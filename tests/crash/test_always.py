@@ -118,8 +118,8 @@ def test_a_key_whose_time_has_passed(served, clients):
     _, disk = served
     writer, reader, bystander, *_ = clients
     writer.cmd("DEBUG", "SET-ACTIVE-EXPIRE", 0)
-    writer.cmd("SET", "b", 1, "PX", 1)
-    time.sleep(0.01)  # The key's own time.
+    writer.cmd("SET", "b", 1, "PX", 20)
+    time.sleep(0.2)  # The key's own time.
     with disk.hanging():
         # Whoever finds it expired deletes it, and that is a write.
         reader.send("GET", "b")

@@ -92,4 +92,4 @@ def test_an_idle_server_uses_no_processor_to_speak_of(backend: str, shards: int)
         # Doing nothing is what is measured.
         time.sleep(3)
         share = (_cpu_seconds(server.pid) - before) / (time.monotonic() - began)
-        assert share < 0.01, f"{share:.2%} of a processor"
+        assert share < 0.03, f"{share:.2%} of a processor"
