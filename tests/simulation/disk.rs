@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use persistence::aof::cut::JOURNAL;
 use persistence::storage::simulated::{Deed, Operation, OperationKind, SimulatedStorage, Verdict};
 use persistence::storage::Storage;
 use server::simulation::{Child, Ended, Forker, Work};
@@ -28,6 +29,8 @@ pub struct Trouble {
     pub tainted: bool,
     /// Snapshots put in force by the server itself: how many units had run.
     pub saves: Vec<usize>,
+    /// Of the journal of a recovery's cuts: nothing if this start wrote none, then whether it is durable.
+    pub cuts_are_durable: Option<bool>,
     pub trace: Option<Vec<String>>,
 }
 
@@ -51,6 +54,7 @@ impl SharedTrouble {
             if operation.kind == OperationKind::Rename && is_dump(operation.path) {
                 trouble.saves.push(units.load(Relaxed));
             }
+            trouble.note_journal(operation, verdict);
             if let Some(trace) = &mut trouble.trace {
                 let Operation { kind, path, bytes } = operation;
                 let remark = match verdict {
@@ -76,6 +80,21 @@ pub fn is_dump(path: &Path) -> bool {
 }
 
 impl Trouble {
+    fn note_journal(&mut self, operation: &Operation<'_>, verdict: Verdict) {
+        if !matches!(verdict, Verdict::Proceed) {
+            return;
+        }
+        match operation.kind {
+            OperationKind::Rename if operation.path.ends_with(JOURNAL) => {
+                self.cuts_are_durable = Some(false);
+            }
+            OperationKind::SyncDirectory if self.cuts_are_durable.is_some() => {
+                self.cuts_are_durable = Some(true);
+            }
+            _ => {}
+        }
+    }
+
     fn judge(&mut self, operation: &Operation<'_>, random: &mut Random) -> Verdict {
         use OperationKind::{Datasync, List, Open, Read, SyncDirectory, Write};
         let kind = operation.kind;

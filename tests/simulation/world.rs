@@ -236,7 +236,8 @@ impl World {
             was_no,
             in_force,
             failing_since,
-            crashed_in_recovery: false,
+            restarted_before_os_crash: false,
+            settled: None,
         };
         match ending {
             Ending::Exit(_) => self.counts.exits += 1,
@@ -254,14 +255,15 @@ impl World {
                 let left = self.random.below(30) as u32;
                 self.trouble.get().stop_in = Some(left);
             }
-            match self.start(Some(after))? {
+            match self.start(Some(&after))? {
                 Started::Yes => return Ok(true),
                 Started::Refused => return Ok(false),
-                Started::Crashed => {
+                Started::Crashed(settled) => {
                     self.counts.crashes_while_starting += 1;
                     os_crashed = self.random.percent(50);
-                    after.crashed_in_recovery |= after.os_crashed;
+                    after.restarted_before_os_crash |= os_crashed && !after.os_crashed;
                     after.os_crashed |= os_crashed;
+                    after.settled = after.settled.or(settled);
                     self.say(|| format!("--- crashed while starting, of the system: {os_crashed}"));
                 }
             }
@@ -291,8 +293,9 @@ impl World {
         catch_unwind(AssertUnwindSafe(f)).map_err(ending_of)
     }
 
-    fn start(&mut self, after: Option<After>) -> Result<Started, Failure> {
+    fn start(&mut self, after: Option<&After>) -> Result<Started, Failure> {
         self.pid += 10;
+        self.trouble.get().cuts_are_durable = None;
         let mut random = self.random.branch();
         let trouble_percent = if self.with_trouble { 15 } else { 0 };
         self.trouble.rule(&self.storage, &mut random, &self.units);
@@ -321,7 +324,11 @@ impl World {
         let mut process = Process::launch(surroundings)?;
         let loaded = match Self::guarded(|| process.load()) {
             Ok(loaded) => loaded,
-            Err(Ending::Crash) => return Ok(Started::Crashed),
+            // All that counts was in memory before the cuts were written down.
+            Err(Ending::Crash) => {
+                let settled = self.trouble.get().cuts_are_durable == Some(true);
+                return Ok(Started::Crashed(settled.then(|| dumped(&process))));
+            }
             Err(Ending::Exit(status)) => return Err(format!("exit {status} while loading")),
         };
         self.trouble.get().stop_in = None;
@@ -336,16 +343,7 @@ impl World {
             return Err(format!("the server refuses to start: {error}"));
         }
         self.counts.lives += 1;
-        let found = Model(
-            process
-                .dump()
-                .into_iter()
-                .map(|key| {
-                    let expire_at = key.expire_at.map(|at| at.0);
-                    ((key.db.0, key.key), (expire_at, key.value))
-                })
-                .collect(),
-        );
+        let found = dumped(&process);
         self.say(|| format!("started with {} keys", found.0.len()));
         if let Some(after) = after {
             self.check(&found, after)?;
@@ -380,7 +378,7 @@ impl World {
         }
     }
 
-    fn check(&mut self, found: &Model, after: After) -> Result<(), Failure> {
+    fn check(&mut self, found: &Model, after: &After) -> Result<(), Failure> {
         let now = self.unix_now();
         let mut trouble = self.trouble.get();
         let tainted = trouble.tainted && after.os_crashed;
@@ -417,8 +415,23 @@ impl World {
             // Anything that was ever durable may be back; that it loads, and no more, is asked.
             return Ok(());
         }
-        if !tainted && !after.crashed_in_recovery {
-            let cut = self.journal.life.check(found, now, promise)?;
+        if !tainted {
+            let settled = after.settled.as_ref();
+            if let Some(text) = settled.and_then(|settled| difference(settled, found, now)) {
+                return Err(format!("a recovery that was over changed:\n  {text}"));
+            }
+            let life = &self.journal.life;
+            let mut checked = life.check(found, now, promise);
+            if checked.is_err() && after.restarted_before_os_crash {
+                // The first start made durable, in all shards or none, what the death of the process had left.
+                let of_process = Promise {
+                    kind: Kind::PrefixOfEachShard,
+                    all: true,
+                    ..promise
+                };
+                checked = life.check(found, now, of_process).or(checked);
+            }
+            let cut = checked?;
             self.say(|| format!("recovered {cut:?} units; {promise:?}"));
             return Ok(());
         }
@@ -428,10 +441,6 @@ impl World {
             everysec_until: None,
             ..promise
         };
-        if after.crashed_in_recovery {
-            // Known to cut at an epoch once more, and not everywhere.
-            return Ok(());
-        }
         let mut lives = self.journal.past.iter().chain([&self.journal.life]);
         let some = lives.any(|life| {
             let mut life = life.clone();
@@ -742,19 +751,7 @@ impl World {
         }
         self.expect_writable()?;
         let running = self.running.as_ref().ok_or("nothing runs")?;
-        let found = Model(
-            running
-                .process
-                .dump()
-                .into_iter()
-                .map(|key| {
-                    (
-                        (key.db.0, key.key),
-                        (key.expire_at.map(|at| at.0), key.value),
-                    )
-                })
-                .collect(),
-        );
+        let found = dumped(&running.process);
         let expected = self.journal.state()?;
         self.is_over = false;
         match difference(&expected, &found, self.unix_now()) {
@@ -794,7 +791,6 @@ impl World {
     }
 }
 
-#[derive(Clone, Copy)]
 struct After {
     ending: Ending,
     os_crashed: bool,
@@ -803,14 +799,24 @@ struct After {
     was_no: bool,
     in_force: bool,
     failing_since: Option<u64>,
-    /// A start that recovered from a crash of the system was cut short.
-    crashed_in_recovery: bool,
+    /// The process died, and a start was cut short, before the system crashed.
+    restarted_before_os_crash: bool,
+    /// What a start had recovered that was cut short when its cuts were durably written down.
+    settled: Option<Model>,
 }
 
 enum Started {
     Yes,
     Refused,
-    Crashed,
+    Crashed(Option<Model>),
+}
+
+fn dumped(process: &Process) -> Model {
+    let entries = process.dump().into_iter().map(|key| {
+        let expire_at = key.expire_at.map(|at| at.0);
+        ((key.db.0, key.key), (expire_at, key.value))
+    });
+    Model(entries.collect())
 }
 
 fn policy_of(process: &Process) -> Policy {
