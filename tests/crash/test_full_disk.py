@@ -170,7 +170,7 @@ def test_a_full_disk_under_the_append_only_file(policy: str, disk):
                 assert "aof_last_write_status:ok" in client.cmd("INFO", "persistence").decode()
                 for writer in kept:
                     writer.check(client)
-            assert "AOF write error looks solved" in server.log()
+            _until(lambda: "AOF write error looks solved" in server.log(), "the log does not say that it is over")
         server.restart(crash=True)
         with server.client() as client:
             assert client.cmd("GET", "after") == b"1"

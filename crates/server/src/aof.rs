@@ -155,6 +155,8 @@ pub struct Aof {
     undrained: AtomicUsize,
     /// The log says so.
     undrained_told: AtomicBool,
+    /// Of a failed drain that the log has not told of.
+    drain_errno_untold: AtomicI32,
     /// The manifest on disk names the segments: what is durable in them is found again.
     in_force: AtomicBool,
     /// Connections that wait by WAIT or WAITAOF.
@@ -189,6 +191,7 @@ impl Aof {
             write_path: Mutex::default(),
             undrained: AtomicUsize::new(0),
             undrained_told: AtomicBool::new(false),
+            drain_errno_untold: AtomicI32::new(0),
             in_force: AtomicBool::new(false),
             sync_waiters: AtomicUsize::new(0),
             flush_sleep_micros: AtomicU64::new(0),
@@ -619,7 +622,10 @@ impl Aof {
         let segment = &self.segments[usize::from(shard.0)];
         match (segment.drain_errno.swap(errno, Relaxed), errno) {
             (0, 0) => {}
-            (0, _) => _ = self.undrained.fetch_add(1, Relaxed),
+            (0, _) => {
+                self.undrained.fetch_add(1, Relaxed);
+                self.drain_errno_untold.store(errno, Relaxed);
+            }
             (_, 0) => _ = self.undrained.fetch_sub(1, Relaxed),
             _ => {}
         }
@@ -641,18 +647,21 @@ impl Aof {
         rings.try_for_each(|ring| ring.drain(Drain::All).map(|_| ()))
     }
 
-    fn look_after_rings(&self) {
-        let error = self.drain_error();
-        match (&error, self.undrained_told.swap(error.is_some(), Relaxed)) {
-            (Some(error), false) => log!(
+    /// Logs what happened to the rings since the last call, be it over already; for the coordinator, often.
+    pub fn look_after_rings(&self) {
+        let errno = self.drain_errno_untold.swap(0, Relaxed);
+        if errno != 0 && !self.undrained_told.swap(true, Relaxed) {
+            let error = std::io::Error::from_raw_os_error(errno);
+            log!(
                 Warning,
                 "Error writing to the AOF files: {error}. Their rings keep what was acknowledged."
-            ),
-            (None, true) => log!(
+            );
+        }
+        if self.undrained.load(Relaxed) == 0 && self.undrained_told.swap(false, Relaxed) {
+            log!(
                 Warning,
                 "AOF write error looks solved, commands that write are accepted again."
-            ),
-            _ => {}
+            );
         }
     }
 
@@ -660,7 +669,6 @@ impl Aof {
     /// while.
     pub fn retry(&self, server: &Server) {
         self.look_after_sync(server);
-        self.look_after_rings();
         if !self.failed.load(Relaxed) {
             return;
         }

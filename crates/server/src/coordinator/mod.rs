@@ -235,6 +235,7 @@ impl Coordinator {
             server.aof.retry(server);
             self.settle_manifest();
         }
+        server.aof.look_after_rings();
         self.advance_epoch();
         self.remove_unnamed_rings();
         server.snapshot.refresh(&config, &server.aof);
