@@ -498,13 +498,18 @@ impl SimulatedFile {
             Verdict::Short(bytes) | Verdict::Stop(bytes) => bytes,
             _ => usize::MAX,
         };
-        let mut n = disk.take_space(self.node, offset, bytes.len().min(wanted))?;
+        let space = disk.take_space(self.node, offset, bytes.len().min(wanted));
+        if let (Err(_), Verdict::Stop(_)) = (&space, verdict) {
+            disk.stop();
+        }
+        let mut n = space?;
         if self.direct {
             // Whole blocks or nothing.
             let short = matches!(verdict, Verdict::Short(_)) && bytes.len() >= PAGE;
             n = if short { n.max(PAGE) } else { n };
             n -= n % PAGE;
-            if n == 0 && !bytes.is_empty() {
+            let stops = matches!(verdict, Verdict::Stop(_));
+            if n == 0 && !bytes.is_empty() && !stops {
                 return Err(errno(libc::ENOSPC));
             }
         }

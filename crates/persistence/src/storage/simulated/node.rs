@@ -79,8 +79,9 @@ impl Node {
 
     /// Makes durable what was there at `upto`.
     pub(super) fn sync(&mut self, upto: u64) {
-        let len = last_until(&self.lens, upto).copied();
         let mut image = std::mem::take(&mut self.durable);
+        let len = last_until(&self.lens, upto).copied();
+        let len = len.unwrap_or(image.len() as u64);
         for (page, states) in &mut self.pages {
             if let Some(state) = last_until(states, upto) {
                 put(&mut image, *page, state);
@@ -89,9 +90,7 @@ impl Node {
         }
         self.pages.retain(|_, states| !states.is_empty());
         self.lens.retain(|(at, _)| *at > upto);
-        if let Some(len) = len {
-            image.resize(len as usize, 0);
-        }
+        image.resize(len as usize, 0);
         self.durable = image;
     }
 
@@ -231,6 +230,16 @@ mod tests {
         node.truncate(5, 3);
         node.sync(3);
         assert_eq!(node.durable, [1; 5]);
+    }
+
+    #[test]
+    fn a_page_written_again_leaves_the_file_as_long_as_it_was() {
+        let mut node = Node::default();
+        node.write(0, &[1; 10], 1);
+        node.sync(1);
+        node.write(5, &[2; 5], 2);
+        node.sync(2);
+        assert_eq!(node.durable, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
     }
 
     #[test]
