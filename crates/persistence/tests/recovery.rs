@@ -322,6 +322,35 @@ fn after_a_crash_of_the_system_all_shards_end_with_one_epoch() {
 }
 
 #[test]
+fn what_always_promised_keeps_the_transactions_before_it_in_all_shards() {
+    let mut set = Segments::new(2);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    set.append(1, 1, &["SELECT 0", "SET b 1"]);
+    set.append_transaction(0, 1, 7, "SET a 7");
+    set.append_transaction(1, 1, 7, "SET b 7");
+    set.append(1, 1, &["SET c 1"]);
+    let always = Stamp {
+        policy: SyncPolicy::Always,
+        ..stamp(1)
+    };
+    set.writers[0]
+        .append(&mut commands(&["SET a 8"]), always)
+        .unwrap();
+    // Epoch 1 is whole nowhere; without its part of 7, shard 1 would take 7, and a 8 behind it, from shard 0.
+    let (lines, _) = load(&set.disk, &set.manifest, true, true).unwrap();
+    assert_eq!(
+        sorted(lines),
+        [
+            "0: SET a 1",
+            "0: SET a 7",
+            "0: SET a 8",
+            "0: SET b 1",
+            "0: SET b 7"
+        ]
+    );
+}
+
+#[test]
 fn crash_during_the_recovery_from_one_changes_nothing() {
     let expected = ["0: SET a 1", "0: SET b 1"];
     for (stop_at, system) in (0..400).flat_map(|n| [(n, false), (n, true)]) {

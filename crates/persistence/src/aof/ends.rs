@@ -230,7 +230,7 @@ pub(super) fn cut_at_epoch(
     }
     let last_whole = |scan: &SegmentScan| scan.epochs.last().map_or(0, |mark| mark.epoch - 1);
     let cut = scans.iter().map(last_whole).min().unwrap_or(0);
-    for (scan, end) in scans.iter().zip(ends) {
+    for ((scan, promised), end) in scans.iter().zip(promised_lens(scans)).zip(ends) {
         let kept = scan.epochs.iter().rev().find(|mark| mark.epoch <= cut);
         // Marks alone behind it are no loss. Commands without a seal have no epoch, and go.
         let begins_at = scan.head.map(|(_, lsn)| lsn);
@@ -238,9 +238,35 @@ pub(super) fn cut_at_epoch(
             Some(lsn) if lsn == scan.lsn => scan.sealed_len,
             _ => kept
                 .map_or(scan.head_len, |mark| mark.sealed_len)
-                .max(scan.promised_len),
+                .max(promised),
         };
         end.cut(kept_len, cause, "later than what every shard has");
+    }
+}
+
+/// How much of each segment was promised to survive anything: what was written under `appendfsync always`, and the parts of
+/// all transactions before it, which would go where another segment lacks its part.
+fn promised_lens(scans: &[SegmentScan]) -> Vec<u64> {
+    let mut lens: Vec<u64> = scans.iter().map(|scan| scan.promised_len).collect();
+    if lens.iter().all(|len| *len == 0) {
+        return lens;
+    }
+    let ends_of = |scan: &SegmentScan| -> HashMap<u64, u64> {
+        scan.transactions.iter().map(|t| (t.id, t.end)).collect()
+    };
+    let ends: Vec<_> = scans.iter().map(ends_of).collect();
+    loop {
+        let before = lens.clone();
+        for (i, scan) in scans.iter().enumerate() {
+            for transaction in scan.transactions.iter().filter(|t| t.end <= before[i]) {
+                for (len, ends) in lens.iter_mut().zip(&ends) {
+                    *len = (*len).max(ends.get(&transaction.id).copied().unwrap_or(0));
+                }
+            }
+        }
+        if lens == before {
+            return lens;
+        }
     }
 }
 
