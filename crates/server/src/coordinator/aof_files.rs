@@ -256,6 +256,7 @@ impl Coordinator {
                 epoch: server.aof.epoch.load(Relaxed),
                 policy: SyncPolicy::No,
             };
+            self.mark_unclean()?;
             let mut writers = Vec::new();
             for segment in recovered {
                 let mut writer =
@@ -296,6 +297,20 @@ impl Coordinator {
             .store(self.aof_files.size(&server.aof), Relaxed);
         self.publish_size();
         Ok(())
+    }
+
+    /// After a clean end the manifest names no run. It must, before the first byte goes behind what that run left:
+    /// otherwise a crash of the system in the middle of this start would be taken for damage.
+    fn mark_unclean(&mut self) -> Result<(), AofError> {
+        if self.aof_files.manifest.run.is_some() {
+            return Ok(());
+        }
+        let rings = None;
+        self.aof_files.manifest.run = Some(RunMark {
+            rings,
+            ..self.run_mark()
+        });
+        self.aof_files.store(&*self.storage)
     }
 
     /// Creates the segments of the next generation and names them in the manifest, which is not
@@ -518,6 +533,8 @@ impl Coordinator {
         if !self.server.aof.is_on() {
             return Ok(());
         }
+        // A crash of the system in the middle of the next start is to find all epochs whole.
+        self.advance_epoch();
         if let Err(error) = self.make_durable() {
             log!(Warning, "{error}");
             return Err(());
