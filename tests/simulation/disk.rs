@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use persistence::aof::cut::JOURNAL;
 use persistence::storage::simulated::{Deed, Operation, OperationKind, SimulatedStorage, Verdict};
 use persistence::storage::Storage;
-use server::simulation::{Child, Ended, Forker, Work};
+use server::simulation::{Child, Ended, Forker, RingChange, RingOperation, SimulatedRings, Work};
 
 use crate::random::Random;
 
@@ -24,6 +24,8 @@ pub struct Trouble {
     /// Of a hundred operations of the kind that so many fail, with EIO.
     pub failing: Option<(OperationKind, usize)>,
     pub short_percent: usize,
+    /// Of a hundred rings that are to be made, there is no room for so many.
+    pub ringless_percent: usize,
     pub lies: bool,
     /// A datasync failed or lied, so that what it was for may be gone.
     pub tainted: bool,
@@ -73,6 +75,33 @@ impl SharedTrouble {
         };
         storage.set_faults(Some(Box::new(judge)), seed);
     }
+
+    /// The same for the rings of the machine.
+    pub fn rule_rings(&self, rings: &SimulatedRings, random: &mut Random) {
+        let (this, mut random) = (self.clone(), random.branch());
+        let judge = move |operation: &RingOperation<'_>| {
+            let mut trouble = this.get();
+            let verdict = trouble.judge_ring(operation, &mut random);
+            if let Some(trace) = &mut trouble.trace {
+                let RingOperation {
+                    change,
+                    path,
+                    offset,
+                    bytes,
+                } = operation;
+                let name = path.file_name().unwrap_or_default().display();
+                let remark = match verdict {
+                    Verdict::Proceed => String::new(),
+                    other => format!(" {other:?}"),
+                };
+                trace.push(format!(
+                    "    ring: {change:?} {name} {offset} {bytes}{remark}"
+                ));
+            }
+            verdict
+        };
+        rings.set_faults(Some(Box::new(judge)));
+    }
 }
 
 pub fn is_dump(path: &Path) -> bool {
@@ -95,19 +124,36 @@ impl Trouble {
         }
     }
 
+    /// Whether the machine stops now: it is told of a change.
+    fn stops(&mut self) -> bool {
+        match &mut self.stop_in {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn judge_ring(&mut self, operation: &RingOperation<'_>, random: &mut Random) -> Verdict {
+        if self.stops() {
+            return Verdict::Stop(random.below(operation.bytes + 1));
+        }
+        if operation.change == RingChange::Create && random.percent(self.ringless_percent) {
+            return Verdict::Fail(libc::ENOSPC);
+        }
+        Verdict::Proceed
+    }
+
     fn judge(&mut self, operation: &Operation<'_>, random: &mut Random) -> Verdict {
         use OperationKind::{Datasync, List, Open, Read, SyncDirectory, Write};
         let kind = operation.kind;
-        if !matches!(kind, Read | List | Open) {
-            if let Some(left) = &mut self.stop_in {
-                if *left == 0 {
-                    return Verdict::Stop(match kind {
-                        Write => random.below(operation.bytes + 1),
-                        _ => 0,
-                    });
-                }
-                *left -= 1;
-            }
+        if !matches!(kind, Read | List | Open) && self.stops() {
+            return Verdict::Stop(match kind {
+                Write => random.below(operation.bytes + 1),
+                _ => 0,
+            });
         }
         if let Some((_, percent)) = self.failing.filter(|(failing, _)| *failing == kind) {
             if random.percent(percent) {

@@ -115,6 +115,7 @@ pub struct Setup {
     pub shards: u16,
     pub append_only: bool,
     pub policy: String,
+    pub on_rings: bool,
     pub options: Vec<String>,
 }
 
@@ -146,6 +147,7 @@ impl Setup {
             policy: random
                 .pick(&["always", "always", "everysec", "everysec", "no"])
                 .to_string(),
+            on_rings: random.percent(50),
             options: options
                 .into_iter()
                 .flat_map(|(name, value)| [name.to_string(), value])
@@ -164,7 +166,8 @@ impl Setup {
             "--databases",
             "2",
             "--aof-write-path",
-            "write",
+            // With `auto`, a simulated machine has rings unless they cannot be made.
+            if self.on_rings { "auto" } else { "write" },
             "--aof-ring-size",
             "64kb",
             "--appendonly",

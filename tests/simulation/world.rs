@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use persistence::clock::{self, SimulatedTime};
 use persistence::storage::simulated::{OperationKind, SimulatedStorage, Stopped};
 use persistence::storage::sync::{SyncPolicy, Turn};
 use reactor::Simulation;
-use server::simulation::{take_log, Process, SimulatedExit, SimulatedRings, Surroundings};
+use server::simulation::{take_log, Drain, Process, SimulatedExit, SimulatedRings, Surroundings};
 
 use crate::client::{words, Client, Request};
 use crate::disk::{Nursery, SharedTrouble, UnitCount};
@@ -28,6 +29,7 @@ const STEP_MS_MAX: usize = 12;
 /// What `everysec` may lose, without the time that fdatasyncs take: a second, and the steps that pass unused.
 const EVERYSEC_MS: u64 = 1000 + 4 * STEP_MS_MAX as u64;
 const CLIENTS: usize = 4;
+const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 /// How a life of the server ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,19 +56,28 @@ struct Running {
     was_always: bool,
     was_no: bool,
     in_force: bool,
+    /// Of a hundred steps, so many drain a ring.
+    drain_percent: usize,
     /// Since when the AOF cannot be written.
     failing_since: Option<u64>,
     snapshots_saved: u64,
     rewrites_done: u64,
+    /// Units that had run when the child was forked that there was before this step.
+    forked_at: Option<usize>,
 }
 
 #[derive(Default, Debug)]
 pub struct Counts {
     pub lives: u64,
+    pub lives_on_rings: u64,
     pub acknowledged: u64,
     pub process_crashes: u64,
     pub os_crashes: u64,
+    /// Of the process, and the rings went with it.
+    pub ring_losses: u64,
     pub crashes_while_starting: u64,
+    /// On rings, too; the same goes for what else is counted twice.
+    pub acknowledged_on_rings: u64,
     pub exits: u64,
     pub refusals: u64,
     pub snapshots: u64,
@@ -76,6 +87,9 @@ pub struct Counts {
 impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.lives += other.lives;
+        self.lives_on_rings += other.lives_on_rings;
+        self.acknowledged_on_rings += other.acknowledged_on_rings;
+        self.ring_losses += other.ring_losses;
         self.acknowledged += other.acknowledged;
         self.process_crashes += other.process_crashes;
         self.os_crashes += other.os_crashes;
@@ -110,6 +124,8 @@ pub struct World {
     /// Milliseconds that an fdatasync takes at most.
     sync_ms_max: u64,
     with_trouble: bool,
+    /// The rings may vanish with the process.
+    in_container: bool,
     /// Sends nothing any more.
     is_over: bool,
     pub counts: Counts,
@@ -130,9 +146,13 @@ impl World {
         if random.percent(20) {
             trouble.get().short_percent = 10;
         }
+        if random.percent(10) {
+            trouble.get().ringless_percent = 20;
+        }
         let sync_ms_max = *random.pick(&[0, 0, 5, 30, 30, 400]);
         World {
             with_trouble: random.percent(40),
+            in_container: random.percent(15),
             nursery: Nursery::new(storage.clone(), units.clone(), random.branch(), 0, 0),
             network: Simulation::new(random.next()),
             journal: Journal::new(setup.shards),
@@ -165,15 +185,23 @@ impl World {
         if self.verbose {
             let disk = self.trouble.get().trace.as_mut().map(std::mem::take);
             self.trace.extend(disk.unwrap_or_default());
-            let log = take_log()
-                .into_iter()
-                .map(|line| format!("    log: {line}"));
-            self.trace.extend(log);
+            self.log_says("");
             let line = format!("{:>6} {}", self.now, text());
             self.trace.push(line);
         } else {
             take_log();
         }
+    }
+
+    /// Whether something new in the log contains this; then it is not new any more.
+    fn log_says(&mut self, text: &str) -> bool {
+        let log = take_log();
+        let says = log.iter().any(|line| line.contains(text));
+        if self.verbose {
+            let lines = log.into_iter().map(|line| format!("    log: {line}"));
+            self.trace.extend(lines);
+        }
+        says
     }
 
     fn set_clock(&self) {
@@ -236,20 +264,26 @@ impl World {
             was_no,
             in_force,
             failing_since,
-            restarted_before_os_crash: false,
+            restarted_before_loss: false,
             settled: None,
+            rings_lost: false,
         };
         match ending {
             Ending::Exit(_) => self.counts.exits += 1,
             Ending::Crash if os_crashed => self.counts.os_crashes += 1,
             Ending::Crash => self.counts.process_crashes += 1,
         }
+        let mut restarted = false;
         loop {
-            self.next_machine(os_crashed);
+            after.rings_lost |= self.next_machine(os_crashed);
+            after.restarted_before_loss |= restarted && after.has_lost();
             let pause = self.random.below(300) as u64;
             self.pass_time(pause);
             if self.random.percent(25) {
                 self.setup.shards = self.random.between(1, 4) as u16;
+            }
+            if self.random.percent(20) {
+                self.setup.on_rings = !self.setup.on_rings;
             }
             if self.random.percent(30) {
                 let left = self.random.below(30) as u32;
@@ -261,7 +295,7 @@ impl World {
                 Started::Crashed(settled) => {
                     self.counts.crashes_while_starting += 1;
                     os_crashed = self.random.percent(50);
-                    after.restarted_before_os_crash |= os_crashed && !after.os_crashed;
+                    restarted = !after.has_lost();
                     after.os_crashed |= os_crashed;
                     after.settled = after.settled.or(settled);
                     self.say(|| format!("--- crashed while starting, of the system: {os_crashed}"));
@@ -270,8 +304,8 @@ impl World {
         }
     }
 
-    /// The disk as the next process finds it.
-    fn next_machine(&mut self, os_crashed: bool) {
+    /// Disk and memory as the next process finds them. True if rings are gone that it will look for.
+    fn next_machine(&mut self, os_crashed: bool) -> bool {
         {
             let mut trouble = self.trouble.get();
             trouble.stop_in = None;
@@ -283,9 +317,31 @@ impl World {
             self.storage = self.storage.after_os_crash(|| random.next());
             self.boot += 1;
             self.rings = SimulatedRings::new();
-        } else {
-            self.storage = self.storage.after_process_crash();
+            return false;
         }
+        self.storage = self.storage.after_process_crash();
+        if !self.in_container || self.rings.count() == 0 || self.random.percent(40) {
+            return false;
+        }
+        self.rings = SimulatedRings::new();
+        let lost = self.expects_rings();
+        self.counts.ring_losses += u64::from(lost);
+        self.say(|| format!("the rings are gone, expected: {lost}"));
+        lost
+    }
+
+    /// Whether the manifest on the disk names rings of this boot.
+    fn expects_rings(&self) -> bool {
+        let manifest = self.storage.contents(Path::new(MANIFEST));
+        let text = manifest.unwrap_or_default();
+        let mark = format!("#basalt boot-id {} ", self.boot_id());
+        String::from_utf8_lossy(&text)
+            .lines()
+            .any(|line| line.starts_with(&mark) && line.contains(" rings "))
+    }
+
+    fn boot_id(&self) -> String {
+        format!("boot-{:04}", self.boot)
     }
 
     /// Runs something of the server, which may end meanwhile.
@@ -299,6 +355,7 @@ impl World {
         let mut random = self.random.branch();
         let trouble_percent = if self.with_trouble { 15 } else { 0 };
         self.trouble.rule(&self.storage, &mut random, &self.units);
+        self.trouble.rule_rings(&self.rings, &mut random);
         self.nursery = Nursery::new(
             self.storage.clone(),
             self.units.clone(),
@@ -310,7 +367,7 @@ impl World {
         let surroundings = Surroundings {
             config: self.setup.config(),
             seed: random.next(),
-            boot_id: format!("boot-{:04}", self.boot),
+            boot_id: self.boot_id(),
             run_id: format!("{:040x}", random.next()),
             pid: self.pid,
             storage: Arc::new(self.storage.clone()),
@@ -321,6 +378,7 @@ impl World {
         };
         let files = self.storage.files();
         self.say(|| format!("start: {files:?}"));
+        let must_tell = self.setup.append_only && self.rings.count() == 0 && self.expects_rings();
         let mut process = Process::launch(surroundings)?;
         let loaded = match Self::guarded(|| process.load()) {
             Ok(loaded) => loaded,
@@ -342,7 +400,12 @@ impl World {
             }
             return Err(format!("the server refuses to start: {error}"));
         }
+        if must_tell && !self.log_says("IS LOST") {
+            return Err("the rings are gone, and the log does not say so".into());
+        }
         self.counts.lives += 1;
+        let on_rings = process.is_aof_on() && process.is_on_rings();
+        self.counts.lives_on_rings += u64::from(on_rings);
         let found = dumped(&process);
         self.say(|| format!("started with {} keys", found.0.len()));
         if let Some(after) = after {
@@ -366,9 +429,11 @@ impl World {
             was_always: policy == Policy::Always,
             was_no: policy == Policy::No,
             in_force: false,
+            drain_percent: *self.random.pick(&[0, 1, 10]),
             failing_since: None,
             snapshots_saved: process.snapshots_saved(),
             rewrites_done: process.rewrites_done(),
+            forked_at: None,
             process,
         };
         running.in_force = running.process.is_aof_in_force();
@@ -396,7 +461,7 @@ impl World {
         }
         let kind = match after.ending {
             Ending::Exit(0) if !tainted => Kind::Everything,
-            _ if after.os_crashed && !after.was_always && !tainted => Kind::Prefix,
+            _ if after.has_lost() && !after.was_always && !tainted => Kind::Prefix,
             _ => Kind::PrefixOfEachShard,
         };
         // While a segment cannot be written, no epoch becomes whole in all.
@@ -406,7 +471,7 @@ impl World {
             .saturating_sub(EVERYSEC_MS + 2 * self.sync_ms_max);
         let promise = Promise {
             kind,
-            all: !after.os_crashed || after.ending == Ending::Exit(0),
+            all: !after.has_lost() || after.ending == Ending::Exit(0),
             failing_since: after.failing_since,
             always: true,
             everysec_until: (!after.was_no && until > 0).then_some(until),
@@ -422,7 +487,7 @@ impl World {
             }
             let life = &self.journal.life;
             let mut checked = life.check(found, now, promise);
-            if checked.is_err() && after.restarted_before_os_crash {
+            if checked.is_err() && after.restarted_before_loss {
                 // The first start made durable, in all shards or none, what the death of the process had left.
                 let of_process = Promise {
                     kind: Kind::PrefixOfEachShard,
@@ -542,6 +607,9 @@ impl World {
 
     fn take_step(&mut self, running: &mut Running) -> Result<(), Ending> {
         let workers = running.half.len();
+        if self.random.percent(running.drain_percent) {
+            return self.drain(running);
+        }
         match self.random.below(100) {
             0..=24 if !self.is_over => {
                 let client = self.random.below(CLIENTS);
@@ -576,6 +644,15 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What a drain thread does.
+    fn drain(&mut self, running: &mut Running) -> Result<(), Ending> {
+        let shard = ShardIndex(self.random.below(running.syncs.len()) as u16);
+        let how = *self
+            .random
+            .pick(&[Drain::Bulk, Drain::Bulk, Drain::Blocks, Drain::All]);
+        Self::guarded(|| running.process.drain(shard, how))
     }
 
     fn send(&mut self, client: usize) {
@@ -694,10 +771,12 @@ impl World {
         if rewrites > running.rewrites_done {
             running.rewrites_done = rewrites;
             self.counts.rewrites += 1;
-            if let (true, Some(forked_at)) = (in_force, self.nursery.forked_at()) {
+            if let (true, Some(forked_at)) = (in_force, running.forked_at) {
                 self.journal.life.floor = forked_at;
             }
         }
+        // By the end of the next step, another child may be there.
+        running.forked_at = self.nursery.forked_at();
         if running.in_force != in_force {
             running.in_force = in_force;
             self.say(|| format!("AOF in force: {in_force}"));
@@ -709,6 +788,7 @@ impl World {
     }
 
     fn take_replies(&mut self, running: &Running) -> Result<(), Failure> {
+        let on_rings = running.process.is_aof_on() && running.process.is_on_rings();
         for client in &mut self.clients {
             for reply in client.replies() {
                 if self.verbose && client.id == CLIENTS {
@@ -717,7 +797,9 @@ impl World {
                 }
                 self.journal
                     .seen(client.id, &reply, self.now, running.policy)?;
-                self.counts.acknowledged += u64::from(!reply.is_error());
+                let acknowledged = u64::from(!reply.is_error());
+                self.counts.acknowledged += acknowledged;
+                self.counts.acknowledged_on_rings += acknowledged * u64::from(on_rings);
             }
         }
         Ok(())
@@ -799,10 +881,19 @@ struct After {
     was_no: bool,
     in_force: bool,
     failing_since: Option<u64>,
-    /// The process died, and a start was cut short, before the system crashed.
-    restarted_before_os_crash: bool,
+    /// The process died, and a start was cut short, before the system crashed or the rings went.
+    restarted_before_loss: bool,
     /// What a start had recovered that was cut short when its cuts were durably written down.
     settled: Option<Model>,
+    /// The system did not crash, but the rings went with the process.
+    rings_lost: bool,
+}
+
+impl After {
+    /// Whether what was written and not durable may be gone.
+    fn has_lost(&self) -> bool {
+        self.os_crashed || self.rings_lost
+    }
 }
 
 enum Started {

@@ -12,7 +12,7 @@ use config::Config;
 use crossbeam_channel::Receiver;
 use keyspace::{DbIndex, Garbage, Lsn, ShardIndex, UnixMillis, ValueRef};
 use persistence::storage::ring::RingDriver;
-pub use persistence::storage::ring::{Drain, SimulatedRings};
+pub use persistence::storage::ring::{Drain, RingChange, RingOperation, SimulatedRings};
 use persistence::storage::sync::{SyncBackend, SyncPolicy, Turn};
 use persistence::storage::Storage;
 use reactor::{Backend, Chosen, Reactor, Simulation};
@@ -223,6 +223,11 @@ impl Process {
             // An error is told to the server by the ring itself.
             let _ = rings.step(shard, how);
         }
+    }
+
+    /// Whether the write path in force is *ring*.
+    pub fn is_on_rings(&self) -> bool {
+        self.server().aof.write_path().rings.is_some()
     }
 
     /// The segment's own next moment of the second.

@@ -8,19 +8,15 @@
 //! Unsafe: parts of the memory are written while others are read, so there are raw pointers and never a reference to all of
 //! it. The gain is the write path itself: a record is safe from kill -9 without a system call.
 
+use crate::storage::simulated::Stopped;
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use super::shm::ShmRings;
-
-/// Sees every store before it happens.
-#[cfg(test)]
-pub(super) type Tap = Box<dyn Fn(usize, &[u8]) + Send + Sync>;
+/// Sees every store before it happens. Where it gives a number, so many bytes are stored and the process ends there.
+pub(super) type Tap = Box<dyn Fn(usize, &[u8]) -> Option<usize> + Send + Sync>;
 
 /// What a ring is made of: shared, zero at first.
 pub struct RingMemory {
@@ -28,8 +24,8 @@ pub struct RingMemory {
     len: usize,
     /// Keeps the bytes where they are, and the ring this process's.
     _owner: Box<dyn Any + Send + Sync>,
-    #[cfg(test)]
-    pub(super) tap: Option<Tap>,
+    /// Of a simulated machine.
+    tap: Option<Tap>,
 }
 
 // SAFETY: it points to memory that lives as long as `_owner` and is bound to no thread.
@@ -46,9 +42,14 @@ impl RingMemory {
             base,
             len,
             _owner: owner,
-            #[cfg(test)]
             tap: None,
         }
+    }
+
+    /// Has stores seen, and the process ended at them.
+    pub(super) fn tapped_by(mut self, tap: Tap) -> Self {
+        self.tap = Some(tap);
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -70,11 +71,14 @@ impl RingMemory {
 
     /// Writes bytes. Nobody else may write or read them until a later `store` has told about them.
     pub fn put(&self, offset: usize, bytes: &[u8]) {
-        #[cfg(test)]
-        self.record(offset, bytes);
+        let ends_after = self.tapped(offset, bytes);
+        let bytes = ends_after.map_or(bytes, |done| &bytes[..done.min(bytes.len())]);
         let to = self.at(offset, bytes.len());
         // SAFETY: `at` checked the range; the caller is the only one to touch it, so nothing overlaps or races.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        if ends_after.is_some() {
+            end_process();
+        }
     }
 
     /// The bytes of a range that nobody writes while the slice lives.
@@ -98,17 +102,21 @@ impl RingMemory {
     /// Stores a word, after everything that this thread wrote before.
     #[inline]
     pub fn store(&self, offset: usize, value: u64) {
-        #[cfg(test)]
-        self.record(offset, &value.to_ne_bytes());
+        if self.tapped(offset, &value.to_ne_bytes()).is_some() {
+            end_process();
+        }
         self.word(offset).store(value, Ordering::Release);
     }
 
-    #[cfg(test)]
-    fn record(&self, offset: usize, bytes: &[u8]) {
-        if let Some(tap) = &self.tap {
-            tap(offset, bytes);
-        }
+    #[inline]
+    fn tapped(&self, offset: usize, bytes: &[u8]) -> Option<usize> {
+        self.tap.as_ref().and_then(|tap| tap(offset, bytes))
     }
+}
+
+#[cold]
+fn end_process() -> ! {
+    std::panic::resume_unwind(Box::new(Stopped))
 }
 
 /// Where rings are made and found.
@@ -121,102 +129,4 @@ pub trait RingStore: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The files in a directory, in no order; none if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
-}
-
-/// Rings on a simulated machine. Clones share them; dropping a server leaves them, as a killed process does.
-#[derive(Clone, Default)]
-pub struct SimulatedRings(Arc<Mutex<BTreeMap<PathBuf, SimulatedRing>>>);
-
-#[derive(Clone)]
-struct SimulatedRing {
-    pages: Arc<Vec<Page>>,
-    /// Held by the memory of the process that has it open.
-    lock: Arc<Mutex<bool>>,
-}
-
-#[repr(C, align(4096))]
-struct Page(std::cell::UnsafeCell<[u8; 4096]>);
-
-// SAFETY: the bytes are reached through `RingMemory` alone, which has its own rules.
-unsafe impl Sync for Page {}
-
-struct Held {
-    _pages: Arc<Vec<Page>>,
-    lock: Arc<Mutex<bool>>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        *self.lock.lock().unwrap_or_else(|e| e.into_inner()) = false;
-    }
-}
-
-impl SimulatedRings {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn rings(&self) -> MutexGuard<'_, BTreeMap<PathBuf, SimulatedRing>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// Puts a ring there, as a process that is gone left it.
-    #[cfg(test)]
-    pub(super) fn insert(&self, path: &Path, image: &[u8]) {
-        drop(self.create(path, image.len(), image).unwrap());
-    }
-
-    fn hold(ring: &SimulatedRing) -> io::Result<RingMemory> {
-        let mut locked = ring.lock.lock().unwrap_or_else(|e| e.into_inner());
-        if std::mem::replace(&mut *locked, true) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let base = NonNull::new(ring.pages.as_ptr().cast_mut().cast::<u8>()).expect("not null");
-        let held = Held {
-            _pages: ring.pages.clone(),
-            lock: ring.lock.clone(),
-        };
-        // SAFETY: the pages are initialised, aligned, and kept by `held`; the lock admits one `RingMemory` at a time,
-        // and nothing else reads or writes them.
-        Ok(unsafe { RingMemory::new(base, ring.pages.len() * 4096, Box::new(held)) })
-    }
-}
-
-impl RingStore for SimulatedRings {
-    fn create(&self, path: &Path, len: usize, first: &[u8]) -> io::Result<RingMemory> {
-        let mut rings = self.rings();
-        if rings.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let page = || Page(std::cell::UnsafeCell::new([0; 4096]));
-        let ring = SimulatedRing {
-            pages: Arc::new((0..len.div_ceil(4096)).map(|_| page()).collect()),
-            lock: Arc::default(),
-        };
-        let memory = Self::hold(&ring)?;
-        memory.put(0, first);
-        rings.insert(path.to_owned(), ring);
-        Ok(memory)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<RingMemory> {
-        let rings = self.rings();
-        Self::hold(rings.get(path).ok_or(io::ErrorKind::NotFound)?)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.rings().remove(path);
-        removed
-            .map(|_| ())
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let rings = self.rings();
-        Ok(rings
-            .keys()
-            .filter(|path| path.parent() == Some(dir))
-            .cloned()
-            .collect())
-    }
 }

@@ -27,13 +27,16 @@ mod memory;
 pub mod probe;
 mod set;
 mod shm;
+mod simulated;
 #[cfg(test)]
 mod tests;
 
 pub use found::{FoundRing, Misfit};
 pub use layout::{ring_path, Identity};
-pub use memory::{RingMemory, RingStore, ShmRings, SimulatedRings};
+pub use memory::{RingMemory, RingStore};
 pub use set::{RingDriver, RingPause, RingSet, RingSpec};
+pub use shm::ShmRings;
+pub use simulated::{RingChange, RingFaults, RingOperation, SimulatedRings};
 
 use super::{read_full_at, Open, Storage, StorageFile};
 use keyspace::ShardIndex;

@@ -104,13 +104,13 @@ struct Tapping(Machine);
 
 impl RingStore for Tapping {
     fn create(&self, path: &Path, len: usize, first: &[u8]) -> io::Result<RingMemory> {
-        let mut memory = self.0.rings.create(path, len, first)?;
+        let memory = self.0.rings.create(path, len, first)?;
         self.0.note(Event::Ring(0, first.to_vec()));
         let machine = self.0.clone();
-        memory.tap = Some(Box::new(move |offset, bytes| {
-            machine.note(Event::Ring(offset, bytes.to_vec()))
-        }));
-        Ok(memory)
+        Ok(memory.tapped_by(Box::new(move |offset, bytes| {
+            machine.note(Event::Ring(offset, bytes.to_vec()));
+            None
+        })))
     }
 
     fn open(&self, path: &Path) -> io::Result<RingMemory> {
