@@ -64,7 +64,7 @@ macro_rules! findings {
 findings! {
     rdb: long_field_before_the_end no_end_behind_the_index;
     aof: base_cut_short epochs_that_fall;
-    manifest: extra_pairs_not_text;
+    manifest: extra_pairs_not_text numbers_used_up;
     config: included_save_points;
 }
 

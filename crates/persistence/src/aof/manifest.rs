@@ -320,11 +320,26 @@ impl Manifest {
     pub fn read(storage: &dyn Storage, path: &Path) -> Result<Manifest, AofError> {
         let text =
             read_small(storage, path, MANIFEST_BYTES_MAX).map_err(AofError::io(path, "read"))?;
-        Manifest::parse(&text).map_err(|(line, reason)| AofError::Manifest {
+        let refused = |(line, reason)| AofError::Manifest {
             path: path.to_owned(),
             line,
             reason,
-        })
+        };
+        let manifest = Manifest::parse(&text).map_err(refused)?;
+        if !manifest.can_grow() {
+            return Err(refused((0, "its numbers are used up".into())));
+        }
+        Ok(manifest)
+    }
+
+    /// Whether files can follow those that are named. Nobody gets beyond that by counting.
+    pub fn can_grow(&self) -> bool {
+        const ROOM: u64 = 1 << 32;
+        let generations = self.files.iter().filter_map(|file| file.segment);
+        let numbers = self.files.iter().map(|file| file.seq);
+        numbers
+            .chain(generations.map(|id| id.generation))
+            .all(|number| number < COUNTER_MAX - ROOM)
     }
 
     /// Its name in the directory.
@@ -774,6 +789,20 @@ mod tests {
         assert_eq!(manifest.generations().len(), 2);
         let again = Manifest::parse(&manifest.format()).expect("our own text");
         assert_eq!(again, manifest);
+    }
+
+    #[test]
+    fn a_manifest_that_no_file_can_follow_is_refused() {
+        let disk = SimulatedStorage::new();
+        let check = |seq: u64, can_grow: bool| {
+            let text = format!("file a seq {seq} type i\n");
+            let name = Manifest::file_name(OsStr::new("a"));
+            replace_small(&disk, Path::new("/d"), &name, text.as_bytes()).expect("room");
+            let read = Manifest::read(&disk, &Path::new("/d").join(name));
+            assert_eq!(read.is_ok(), can_grow, "{seq}");
+        };
+        check(1 << 60, true);
+        check(COUNTER_MAX, false);
     }
 
     #[test]
