@@ -365,9 +365,11 @@ impl Worker {
             }
         });
         let mut waits = !c.waits.is_empty();
-        if !waits && aof.is_on() && !wrote_all(aof, &c.last_writes) {
-            // What this connection wrote last could not be written, on a full disk say; which of
-            // its replies show that is not known under this policy.
+        let may_owe = !waits || aof.has_unwritten();
+        if may_owe && aof.is_on() && !wrote_all(aof, &c.last_writes) {
+            // What this connection wrote last could not be written, on a full disk say. Which of
+            // its replies show that is known of those made under `always` alone, and the policy
+            // may have changed since: one that waits says nothing about those in front of it.
             (ready, waits) = (0, true);
         }
         if waits && !std::mem::replace(&mut c.awaits_durable, true) {
