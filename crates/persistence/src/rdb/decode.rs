@@ -5,7 +5,7 @@
 
 use super::cursor::{Cursor, Str};
 use super::format::*;
-use super::items::Items;
+use super::items::{skip_item, Items};
 use super::RdbError;
 use datatypes::legacy::{Ziplist, Zipmap};
 use datatypes::list::Node;
@@ -124,44 +124,17 @@ pub fn skip_value(cursor: &mut Cursor<'_>, type_: u8, dialect: Dialect) -> Resul
             let count = cursor.length()?;
             cursor.skip_strings(count.saturating_mul(2))
         }
-        TYPE_ZSET | TYPE_ZSET_2 => {
-            let count = cursor.length()?;
-            for _ in 0..count {
-                cursor.skip_string()?;
-                if type_ == TYPE_ZSET_2 {
-                    cursor.take(8)?;
-                } else {
-                    cursor.skip_text_double()?;
-                }
-            }
-            Ok(())
-        }
-        TYPE_LIST_QUICKLIST_2 => {
-            let count = cursor.length()?;
-            for _ in 0..count {
-                cursor.length()?;
-                cursor.skip_string()?;
-            }
-            Ok(())
-        }
         TYPE_HASH_LISTPACK_METADATA => {
             cursor.take(8)?;
             cursor.skip_string()
         }
-        TYPE_HASH_22 | TYPE_HASH_METADATA => {
+        TYPE_ZSET | TYPE_ZSET_2 | TYPE_LIST_QUICKLIST_2 | TYPE_HASH_22 | TYPE_HASH_METADATA => {
             if type_ == TYPE_HASH_METADATA {
                 cursor.take(8)?;
             }
             let count = cursor.length()?;
             for _ in 0..count {
-                let valkey = type_ == TYPE_HASH_22 && dialect == Dialect::Valkey;
-                if !valkey {
-                    cursor.length()?;
-                }
-                cursor.skip_strings(2)?;
-                if valkey {
-                    cursor.take(8)?;
-                }
+                skip_item(cursor, type_, dialect)?;
             }
             Ok(())
         }

@@ -167,7 +167,11 @@ impl Items {
 }
 
 /// Goes past one item of a type that [`Items::begin`] knows.
-fn skip_item(cursor: &mut Cursor<'_>, type_: u8, dialect: Dialect) -> Result<(), RdbError> {
+pub(super) fn skip_item(
+    cursor: &mut Cursor<'_>,
+    type_: u8,
+    dialect: Dialect,
+) -> Result<(), RdbError> {
     match type_ {
         TYPE_LIST | TYPE_SET | TYPE_LIST_QUICKLIST => cursor.skip_string(),
         TYPE_LIST_QUICKLIST_2 => {
