@@ -98,6 +98,7 @@ impl Server {
     ) -> Server {
         let worker_count = workers.len();
         Server {
+            snapshot: SnapshotState::new(identity.started_at),
             last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
             clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
             identity,
@@ -107,7 +108,6 @@ impl Server {
             clients: Clients::default(),
             stats: ServerStats::default(),
             safe_point: SafePoint::new(worker_count),
-            snapshot: SnapshotState::default(),
             aof,
             coordinator,
             loading: AtomicBool::new(true),

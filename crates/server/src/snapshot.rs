@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use commands::CommandError;
 use config::Config;
-use keyspace::{DbIndex, Shard};
+use keyspace::{DbIndex, Shard, UnixMillis};
 use persistence::progress::SharedProgress;
 use persistence::rdb::snapshot::{OnKey, SnapshotSource};
 
@@ -124,6 +124,14 @@ pub struct SnapshotState {
 }
 
 impl SnapshotState {
+    /// Of a server that starts, and so is loading: clients may ask how far it is before it has begun.
+    pub fn new(started_at: UnixMillis) -> SnapshotState {
+        SnapshotState {
+            loading_started_at: AtomicI64::new(started_at.0),
+            ..SnapshotState::default()
+        }
+    }
+
     /// The counters that child processes and loads write to. Made at start, before any of them.
     pub fn progress(&self) -> io::Result<&SharedProgress> {
         if let Some(progress) = self.progress.get() {
