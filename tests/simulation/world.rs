@@ -44,7 +44,8 @@ enum Ending {
 struct Sync {
     turn: Turn,
     ends_at: u64,
-    moment: u64,
+    /// As the disk counts.
+    began: u64,
 }
 
 /// A running server.
@@ -718,10 +719,8 @@ impl World {
         for shard in 0..running.syncs.len() {
             let index = ShardIndex(shard as u16);
             if let Some(sync) = running.syncs[shard].take_if(|sync| sync.ends_at <= self.now) {
-                self.storage.set_horizon(Some(sync.moment));
-                let ended = Self::guarded(|| running.process.end_sync(index, sync.turn));
-                self.storage.set_horizon(None);
-                ended?;
+                let end = || Self::guarded(|| running.process.end_sync(index, sync.turn));
+                self.storage.end_datasync(sync.began, end)?;
             }
             if running.syncs[shard].is_some() {
                 continue;
@@ -736,7 +735,7 @@ impl World {
                 running.syncs[shard] = Some(Sync {
                     turn,
                     ends_at: self.now + self.random.below(most + 1) as u64,
-                    moment: self.storage.moment(),
+                    began: self.storage.begin_datasync(),
                 });
             }
         }

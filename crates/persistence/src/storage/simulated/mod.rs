@@ -89,6 +89,8 @@ struct Disk {
     now: u64,
     /// A datasync covers what was there at this moment.
     horizon: Option<u64>,
+    /// When the datasyncs began that are running.
+    since: Vec<u64>,
     capacity: Option<u64>,
     /// Bytes that may still be written before ENOSPC; `None` is no limit.
     space_left: Option<u64>,
@@ -170,13 +172,15 @@ impl Disk {
     fn write(&mut self, id: NodeId, offset: u64, bytes: &[u8]) {
         self.record(|| Done::Write(id, offset, bytes.to_vec()));
         let now = self.tick();
-        self.node(id).write(offset, bytes, now);
+        let node = self.nodes.entry(id).or_default();
+        node.write(offset, bytes, now, &self.since);
     }
 
     fn truncate(&mut self, id: NodeId, len: u64) {
         self.record(|| Done::Truncate(id, len));
         let now = self.tick();
-        self.node(id).truncate(len, now);
+        let node = self.nodes.entry(id).or_default();
+        node.truncate(len, now, &self.since);
     }
 
     fn used_bytes(&self) -> u64 {
@@ -240,14 +244,24 @@ impl SimulatedStorage {
         (disk.faults, disk.chance) = (faults, seed);
     }
 
-    /// The present moment, for [`SimulatedStorage::set_horizon`].
-    pub fn moment(&self) -> u64 {
-        self.disk().now
+    /// A datasync begins that takes time: the moment that it is about. Each needs its [`SimulatedStorage::end_datasync`].
+    pub fn begin_datasync(&self) -> u64 {
+        let mut disk = self.disk();
+        let now = disk.now;
+        disk.since.push(now);
+        now
     }
 
-    /// Datasyncs cover only what was there at this moment: they have been running since.
-    pub fn set_horizon(&self, moment: Option<u64>) {
-        self.disk().horizon = moment;
+    /// Runs the calls with which it ends: their datasyncs cover what was there at `began`, and nothing that is newer.
+    pub fn end_datasync<R>(&self, began: u64, calls: impl FnOnce() -> R) -> R {
+        self.disk().horizon = Some(began);
+        let result = calls();
+        let mut disk = self.disk();
+        disk.horizon = None;
+        if let Some(index) = disk.since.iter().position(|at| *at == began) {
+            disk.since.remove(index);
+        }
+        result
     }
 
     pub fn datasync_count(&self) -> u64 {
@@ -294,6 +308,7 @@ impl SimulatedStorage {
             stopped: false,
             faults: None,
             horizon: None,
+            since: Vec::new(),
             ..found
         })))
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 pub(super) const PAGE: usize = 4096;
 const SECTOR: u64 = 512;
-/// States kept of one page; beyond, one in the middle is forgotten.
+/// States kept of one page; beyond, one in the middle is forgotten that no running datasync needs.
 const STATES_MAX: usize = 6;
 
 /// A state, with the moment from which on the file was in it.
@@ -43,7 +43,8 @@ impl Node {
         }
     }
 
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8], now: u64) {
+    /// `since`: when the datasyncs that are running began.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8], now: u64, since: &[u64]) {
         let (from, end) = (offset as usize, offset as usize + bytes.len());
         if self.live.len() < end {
             self.live.resize(end, 0);
@@ -51,27 +52,27 @@ impl Node {
         }
         self.live[from..end].copy_from_slice(bytes);
         if end > from {
-            self.note_pages(from / PAGE, (end - 1) / PAGE, now);
+            self.note_pages(from / PAGE, (end - 1) / PAGE, now, since);
         }
     }
 
-    pub(super) fn truncate(&mut self, len: u64, now: u64) {
+    pub(super) fn truncate(&mut self, len: u64, now: u64, since: &[u64]) {
         let before = self.live.len();
         self.live.resize(len as usize, 0);
         if before != len as usize {
             self.lens.push((now, len));
             let (low, high) = (before.min(len as usize), before.max(len as usize));
-            self.note_pages(low / PAGE, (high - 1) / PAGE, now);
+            self.note_pages(low / PAGE, (high - 1) / PAGE, now, since);
         }
     }
 
-    fn note_pages(&mut self, first: usize, last: usize, now: u64) {
+    fn note_pages(&mut self, first: usize, last: usize, now: u64, since: &[u64]) {
         for page in first..=last {
             let from = (page * PAGE).min(self.live.len());
             let end = (from + PAGE).min(self.live.len());
             let states = self.pages.entry(page as u64).or_default();
-            if states.len() == STATES_MAX {
-                states.remove(STATES_MAX / 2);
+            if states.len() >= STATES_MAX {
+                forget_one(states, since);
             }
             states.push((now, self.live[from..end].into()));
         }
@@ -144,6 +145,20 @@ impl Node {
     }
 }
 
+/// Forgets a state from the middle on that no datasync is to make durable.
+fn forget_one<T>(states: &mut Vec<At<T>>, since: &[u64]) {
+    let is_needed = |index: usize| {
+        let next = states.get(index + 1).map_or(u64::MAX, |(at, _)| *at);
+        since
+            .iter()
+            .any(|moment| (states[index].0..next).contains(moment))
+    };
+    let forgotten = (STATES_MAX / 2..states.len()).find(|index| !is_needed(*index));
+    if let Some(index) = forgotten {
+        states.remove(index);
+    }
+}
+
 /// The last state not after `moment`.
 fn last_until<T>(states: &[At<T>], moment: u64) -> Option<&T> {
     let until = states.iter().rev().find(|(at, _)| *at <= moment)?;
@@ -209,9 +224,9 @@ mod tests {
         let mut kept = 0;
         for seed in 0..200 {
             let mut node = Node::default();
-            node.write(0, &[1; 6000], 1);
+            node.write(0, &[1; 6000], 1, &[]);
             node.sync(1);
-            node.write(6000, &[2; 6000], 2);
+            node.write(6000, &[2; 6000], 2, &[]);
             let image = node.after_crash(&mut numbers(seed));
             assert_eq!(image[..6000], [1; 6000]);
             lost += usize::from(image.len() == 6000);
@@ -223,21 +238,34 @@ mod tests {
     #[test]
     fn a_sync_covers_what_was_there_when_it_began() {
         let mut node = Node::default();
-        node.write(0, &[1; 10], 1);
-        node.write(10, &[2; 10], 2);
+        node.write(0, &[1; 10], 1, &[]);
+        node.write(10, &[2; 10], 2, &[]);
         node.sync(1);
         assert_eq!(node.durable, [1; 10]);
-        node.truncate(5, 3);
+        node.truncate(5, 3, &[]);
         node.sync(3);
         assert_eq!(node.durable, [1; 5]);
     }
 
     #[test]
+    fn a_slow_sync_covers_its_beginning_however_often_the_page_changes_meanwhile() {
+        let mut node = Node::default();
+        let began = 4;
+        for now in 1..=50u8 {
+            let since: &[u64] = if now > 4 { &[began] } else { &[] };
+            node.write(u64::from(now) - 1, &[now], u64::from(now), since);
+        }
+        node.sync(began);
+        assert_eq!(node.durable, [1, 2, 3, 4]);
+        assert!(node.pages[&0].len() <= STATES_MAX);
+    }
+
+    #[test]
     fn a_page_written_again_leaves_the_file_as_long_as_it_was() {
         let mut node = Node::default();
-        node.write(0, &[1; 10], 1);
+        node.write(0, &[1; 10], 1, &[]);
         node.sync(1);
-        node.write(5, &[2; 5], 2);
+        node.write(5, &[2; 5], 2, &[]);
         node.sync(2);
         assert_eq!(node.durable, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
     }
@@ -246,8 +274,8 @@ mod tests {
     fn pages_go_out_of_order() {
         let found = (0..500).any(|seed| {
             let mut node = Node::default();
-            node.write(0, &[1; PAGE], 1);
-            node.write(PAGE as u64, &[2; PAGE], 2);
+            node.write(0, &[1; PAGE], 1, &[]);
+            node.write(PAGE as u64, &[2; PAGE], 2, &[]);
             let image = node.after_crash(&mut numbers(seed));
             image.len() == 2 * PAGE && image[0] == 0 && image[PAGE] == 2
         });
