@@ -39,6 +39,9 @@ pub struct Shard {
     pub stats: ShardStats,
     /// Changes since the last save.
     pub dirty: u64,
+    /// Something follows from what was run here, and is done before the baton is given back: others
+    /// are told of a change, or go on because of it. Whoever notes such a thing sets this.
+    pub after_due: bool,
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
     expire_db: usize,
@@ -61,6 +64,7 @@ impl Shard {
             pending: Pending::default(),
             stats: ShardStats::default(),
             dirty: 0,
+            after_due: false,
             garbage,
             expire_db: 0,
         }

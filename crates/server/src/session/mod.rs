@@ -120,6 +120,7 @@ impl Worker {
                 guards
                     .iter_mut()
                     .for_each(|(_, guard)| self.note_effects(guard));
+                self.after_held(Some(c.origin(self.index)), &mut guards);
                 self.release_all(guards);
                 result
             }

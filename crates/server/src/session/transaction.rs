@@ -177,6 +177,7 @@ impl Worker {
             let keys = watched.iter().map(|(_, key, _)| &**key);
             self.note_shown_keys(c, start, &guards, keys);
         }
+        self.after_held(Some(c.origin(self.index)), &mut guards);
         self.release_all(guards);
         Ok(())
     }

@@ -8,6 +8,7 @@ use keyspace::{DbIndex, Lsn, ShardIndex, UnixMillis};
 use reactor::ConnId;
 use resp::{Parser, Protocol};
 
+use super::after::Origin;
 use super::posted::{Caller, Logged};
 use super::waits::Waits;
 use crate::clients::{flag, ClientRecord};
@@ -109,6 +110,15 @@ impl Connection {
             db: self.db,
             protocol: self.protocol,
             no_touch: self.no_touch,
+        }
+    }
+
+    /// Who it is, for others to know whose doing something was; `worker` serves it.
+    #[inline]
+    pub fn origin(&self, worker: usize) -> Origin {
+        Origin {
+            worker,
+            conn: self.id,
         }
     }
 

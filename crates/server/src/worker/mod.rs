@@ -4,6 +4,7 @@
 //! touched; send replies; timers. Replies leave only after the writes they show are in the log.
 //! Between turns a worker holds no baton, no lock and nothing of the allocator.
 
+pub mod after;
 pub mod connection;
 pub mod environment;
 pub mod mailbox;
@@ -242,6 +243,9 @@ impl Worker {
                 .expire_cycle_micros
                 .add(clock::elapsed_since(begun).as_micros() as u64);
             self.note_effects(&mut guard);
+        }
+        if guard.after_due {
+            self.after_run(None, &mut [&mut guard]);
         }
         self.forget_durable(&mut guard);
         self.release(Some((ShardIndex(self.index as u16), guard)));

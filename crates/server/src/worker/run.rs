@@ -16,6 +16,7 @@ use keyspace::inbox::Inbox;
 use keyspace::{Key, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv, ParserLimits, Step};
 
+use super::after::Origin;
 use super::connection::{Connection, ReplyMode};
 use super::environment::Handler;
 use super::posted::{Logged, Posted, Reply};
@@ -255,6 +256,9 @@ impl Worker {
             c.reply().error(error.text());
         }
         c.note_logged(start, shard, logged);
+        if guard.after_due {
+            self.after_run(Some(c.origin(self.index)), &mut [guard]);
+        }
     }
 
     /// Runs a handler on one shard, makes several effects one transaction, and tells where they
@@ -488,6 +492,7 @@ impl Worker {
         }
         drop(view);
         self.note_shown(c, start, &mut guards, &marks, &[(command, argv)]);
+        self.after_held(Some(c.origin(self.index)), &mut guards);
         self.release_all(guards);
         self.after_call(command, &result);
         result
@@ -530,8 +535,11 @@ impl Worker {
             &mut held.1,
             &mut c.out,
         );
-        self.release(Some(held));
         c.note_logged(start, shard, logged);
+        if held.1.after_due {
+            self.after_run(Some(c.origin(self.index)), &mut [&mut held.1]);
+        }
+        self.release(Some(held));
         result
     }
 
@@ -573,6 +581,9 @@ impl Worker {
         let mut guard = self.server.shard(shard).baton.take();
         let result = f(&mut guard);
         self.note_effects(&mut guard);
+        if guard.after_due {
+            self.after_run(None, &mut [&mut guard]);
+        }
         self.release(Some((shard, guard)));
         result
     }
@@ -661,6 +672,9 @@ impl Worker {
                     logged: Some((shard.index(), logged)),
                 },
             ));
+            if shard.after_due {
+                self.after_run(Some(Origin { worker, conn }), &mut [&mut *shard]);
+            }
         }
         if let Some(observer) = &self.env.observer {
             observer.served();
