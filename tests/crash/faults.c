@@ -2,7 +2,7 @@
  *
  * FAULT_SLOW_PERCENT of the writes begin up to FAULT_SLOW_MICROS late, so that moments that last
  * microseconds last milliseconds. While a file `full` exists in the folder FAULT_FLAGS, writes
- * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail; while `hanging` does, those
+ * fail as on a full disk; while `unsynced` does, fdatasync and fsync fail, while `names` does, those of folders only; while `hanging` does, those
  * of files whose path contains what that file contains do not end. While `room` does, the folder of a file
  * written to has room for as many bytes as that file says; a write that does not fit is cut short.
  * FAULT_NO_DIRECT: files with this in their path cannot be opened past the page cache; FAULT_NO_ROOM: no
@@ -191,7 +191,10 @@ ssize_t pwrite64(int fd, const void *buf, size_t len, off_t offset) {
 }
 
 static int is_unsynced(int fd) {
-    if (!concerns_us(fd) || !is_set("unsynced")) return 0;
+    if (!concerns_us(fd)) return 0;
+    struct stat file;
+    int is_folder = is_set("names") && fstat(fd, &file) == 0 && S_ISDIR(file.st_mode);
+    if (!is_folder && !is_set("unsynced")) return 0;
     errno = EIO;
     return 1;
 }

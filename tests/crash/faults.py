@@ -81,7 +81,7 @@ class BadDisk:
 
     @contextlib.contextmanager
     def failing(self, fault: str):
-        """While `full`, `io`, `unsynced`, `open`, `rename` or `changed`: see faults.c."""
+        """While `full`, `io`, `unsynced`, `names`, `open`, `rename` or `changed`: see faults.c."""
         yield from self._while_set(fault)
 
     @contextlib.contextmanager

@@ -377,3 +377,27 @@ def _marks_are_written(server: Server) -> bool:
             for segment in (server.dir / "appendonlydir").glob("*.incr.aof")]
     seals = [seal[0] for seal in last if seal]
     return len(seals) == 2 and {seal[0] for seal in seals} == {b"0"} and len({seal[1] for seal in seals}) == 1
+
+
+def test_nothing_is_acknowledged_behind_a_clean_end_that_failed(tmp_path: Path):
+    """The manifest of a clean end names no rings, and may be in its place although it could not be made durable."""
+    disk = BadDisk("appendonlydir", tmp_path)
+    with _ring_server(env=disk.environment) as server:
+        for number in range(2):
+            with server.client() as client, server.client() as other:
+                client.cmd("SET", f"before:{number}", 1)
+                with disk.failing("names"):
+                    assert isinstance(client.call("SHUTDOWN", "NOSAVE"), ReplyError)
+                    other.send("SET", "behind", number)
+                    _until(lambda: _info(client, "aof_last_write_status") == "err", "a write is taken")
+                    assert client.call("SET", "x", 1).text.startswith("MISCONF Errors writing to the AOF file")
+                    if number == 1:
+                        server.kill()
+                if server.running:
+                    assert other.recv(timeout=PATIENCE) == b"OK"
+                    _until(lambda: client.call("SET", "x", 1) == b"OK", "writes are refused for good")
+        server.start()
+        with server.client() as client:
+            assert client.cmd("MGET", "before:0", "before:1", "x") == [b"1", b"1", b"1"]
+            assert client.cmd("GET", "behind") == b"0"
+        assert "IS LOST" not in server.log()

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use keyspace::ShardIndex;
 use persistence::aof::manifest::Manifest;
 use persistence::clock::{self, SimulatedTime};
-use persistence::storage::read_small;
 use persistence::storage::simulated::{OperationKind, SimulatedStorage, Stopped};
 use persistence::storage::sync::{SyncPolicy, Turn};
 use reactor::Simulation;
@@ -269,6 +268,7 @@ impl World {
             failing_since,
             restarted_before_loss: false,
             may_end_early: false,
+            tainted: false,
             settled: None,
             rings_lost: false,
         };
@@ -279,6 +279,10 @@ impl World {
         }
         let mut restarted = false;
         loop {
+            if os_crashed {
+                // What is there now is what the disk has; what goes wrong from now on is for the next crash.
+                after.tainted |= std::mem::take(&mut self.trouble.get().tainted);
+            }
             after.rings_lost |= self.next_machine(os_crashed);
             after.restarted_before_loss |= restarted && after.has_lost();
             let pause = self.random.below(300) as u64;
@@ -401,9 +405,7 @@ impl World {
         if let Err(error) = loaded {
             self.counts.refusals += 1;
             self.say(|| format!("refused: {error}"));
-            let trouble = self.trouble.get();
-            let tainted = trouble.tainted && after.as_ref().is_some_and(|after| after.os_crashed);
-            if tainted {
+            if after.is_some_and(|after| after.tainted) {
                 return Ok(Started::Refused);
             }
             return Err(format!("the server refuses to start: {error}"));
@@ -426,11 +428,10 @@ impl World {
     /// Whether, on a disk that lies, a file may be shorter than it was and look whole: no checksum is behind the last
     /// block of a generation that another follows, or the last command of a base of commands.
     fn may_end_early(&self) -> bool {
-        const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
         if !self.trouble.get().lies {
             return false;
         }
-        let Ok(text) = read_small(&self.storage, Path::new(MANIFEST), 1 << 20) else {
+        let Some(text) = self.storage.contents(Path::new(MANIFEST)) else {
             return false;
         };
         Manifest::parse(&text).is_ok_and(|manifest| {
@@ -471,13 +472,7 @@ impl World {
 
     fn check(&mut self, found: &Model, after: &After) -> Result<(), Failure> {
         let now = self.unix_now();
-        let mut trouble = self.trouble.get();
-        let tainted = trouble.tainted && after.os_crashed;
-        if after.os_crashed {
-            // What is there now is what the disk has.
-            trouble.tainted = false;
-        }
-        drop(trouble);
+        let tainted = after.tainted;
         if tainted {
             // A snapshot that was said to be saved may be gone, now or at the next start.
             self.journal.saved = 0;
@@ -678,6 +673,10 @@ impl World {
         let how = *self
             .random
             .pick(&[Drain::Bulk, Drain::Bulk, Drain::Blocks, Drain::All]);
+        let how = match running.process.has_drain_failed(shard) {
+            true => Drain::All,
+            false => how,
+        };
         Self::guarded(|| running.process.drain(shard, how))
     }
 
@@ -833,9 +832,14 @@ impl World {
     fn wind_up(&mut self) -> Result<(), Failure> {
         /// Enough for every timer of the server, several times over.
         const STEPS: usize = 3000;
+        const DRAIN_PERCENT_AT_END: usize = 5;
         self.is_over = true;
         self.end_trouble();
         self.trouble.get().stop_in = None;
+        if let Some(running) = &mut self.running {
+            // No thread is kept from running for ever.
+            running.drain_percent = running.drain_percent.max(DRAIN_PERCENT_AT_END);
+        }
         for step in 0..STEPS {
             if self.step()?.is_some() {
                 // A SHUTDOWN that was under way, or an fdatasync that had failed under `always`.
@@ -909,6 +913,8 @@ struct After {
     restarted_before_loss: bool,
     /// A lying disk was given files to keep of which nothing says how long they are.
     may_end_early: bool,
+    /// A datasync failed or lied before the system crashed, so that what it was for may be gone.
+    tainted: bool,
     /// What a start had recovered that was cut short when its cuts were durably written down.
     settled: Option<Model>,
     /// The system did not crash, but the rings went with the process.

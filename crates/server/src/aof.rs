@@ -159,6 +159,8 @@ pub struct Aof {
     drain_errno_untold: AtomicI32,
     /// The manifest on disk names the segments: what is durable in them is found again.
     in_force: AtomicBool,
+    /// Nothing may be written: see [`Aof::hold`].
+    held: AtomicBool,
     /// Connections that wait by WAIT or WAITAOF.
     pub sync_waiters: AtomicUsize,
     /// DEBUG AOF-FLUSH-SLEEP.
@@ -193,6 +195,7 @@ impl Aof {
             undrained_told: AtomicBool::new(false),
             drain_errno_untold: AtomicI32::new(0),
             in_force: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             sync_waiters: AtomicUsize::new(0),
             flush_sleep_micros: AtomicU64::new(0),
         }
@@ -223,6 +226,12 @@ impl Aof {
 
     pub fn set_in_force(&self, in_force: bool) {
         self.in_force.store(in_force, Release);
+    }
+
+    /// Has every write to a segment fail until it is let go again. While the manifest on disk may be that of a clean end,
+    /// a start would take what comes behind that end for damage, and would not look for rings.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Release);
     }
 
     pub fn configure(&self, config: &config::Config) {
@@ -539,7 +548,11 @@ impl Aof {
         if sleep_micros > 0 {
             std::thread::sleep(Duration::from_micros(sleep_micros));
         }
-        match writer.append(&mut file.block, stamp) {
+        let appended = match self.held.load(Acquire) {
+            true => Err(std::io::Error::other("the manifest cannot be stored")),
+            false => writer.append(&mut file.block, stamp),
+        };
+        match appended {
             Ok(_) => {
                 self.note_outcome(shard, true);
                 self.segments[usize::from(shard.0)]

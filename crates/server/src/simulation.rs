@@ -225,6 +225,12 @@ impl Process {
         }
     }
 
+    /// Whether the last attempt to drain a shard's ring failed.
+    pub fn has_drain_failed(&self, shard: ShardIndex) -> bool {
+        let rings = self.server().aof.write_path().rings;
+        rings.is_some_and(|rings| rings.ring(shard).error().is_some())
+    }
+
     /// Whether the write path in force is *ring*.
     pub fn is_on_rings(&self) -> bool {
         self.server().aof.write_path().rings.is_some()

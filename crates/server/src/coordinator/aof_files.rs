@@ -47,6 +47,8 @@ pub struct AofFiles {
     pub(super) first_begun: Option<u64>,
     /// The manifest on disk may not be this one: an attempt to replace it failed half-way.
     pub(super) unsettled: bool,
+    /// It may be one that names no run, as after a clean end: nothing may be written behind that.
+    may_look_clean: bool,
     /// Files that no manifest in force names, but one half put in force may.
     pub(super) doubtful: Vec<OsString>,
     /// Bytes of the base and of older generations.
@@ -105,6 +107,7 @@ impl AofFiles {
         Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
+        self.may_look_clean = false;
         let rings = rings_of(&self.manifest);
         if rings != self.stored_rings {
             self.unnamed_rings.extend(self.stored_rings.take());
@@ -540,16 +543,25 @@ impl Coordinator {
             return Err(());
         }
         if self.aof_files.stored {
-            self.aof_files.manifest.run = None;
-            if let Err(error) = self.aof_files.store(&*self.storage) {
+            let files = &mut self.aof_files;
+            let clean = Manifest {
+                run: None,
+                ..files.manifest.clone()
+            };
+            if let Err(error) = files.replace(&*self.storage, clean, Vec::new()) {
                 log!(Warning, "{error}");
-                self.aof_files.manifest.run = Some(self.run_mark());
-                self.aof_files.unsettled = true;
+                files.may_look_clean = files.unsettled;
+                self.hold_unless_named();
                 return Err(());
             }
         }
         self.retire_rings();
         Ok(())
+    }
+
+    /// Lets nothing be written as long as the manifest on disk may be that of a clean end.
+    pub(super) fn hold_unless_named(&self) {
+        self.server.aof.hold(self.aof_files.may_look_clean);
     }
 
     /// Begins a new epoch at one instant for all shards, if anything was written in this one, and marks it in

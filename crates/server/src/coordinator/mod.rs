@@ -232,8 +232,9 @@ impl Coordinator {
         self.ops.sample(server);
         if clock::instant() >= self.next_second {
             self.next_second = clock::instant() + Duration::from_secs(1);
-            server.aof.retry(server);
             self.settle_manifest();
+            self.hold_unless_named();
+            server.aof.retry(server);
         }
         server.aof.look_after_rings();
         self.advance_epoch();

@@ -281,6 +281,8 @@ impl Ring {
     fn drain_locked(&self, draining: &mut Draining, how: Drain) -> io::Result<bool> {
         let result = self.write_out(draining, how);
         let errno = match &result {
+            // There was not enough to try anything: whether it would go well is not known.
+            Ok(false) if self.pending_bytes() > 0 => return result,
             Ok(_) => 0,
             Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
         };

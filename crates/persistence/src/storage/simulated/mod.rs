@@ -385,15 +385,14 @@ impl Storage for SimulatedStorage {
         let path = plain(path);
         let mut disk = self.disk();
         let found = disk.names.live.files.get(&path).copied();
+        let creates = matches!(how, Open::Create | Open::CreateDirect | Open::Append);
         let kind = match found {
-            Some(_) => OperationKind::Open,
-            None => OperationKind::Create,
+            None if creates => OperationKind::Create,
+            _ => OperationKind::Open,
         };
         disk.judge(kind, &path, 0)?;
         let node = match (found, how) {
-            (None, Open::Read | Open::ReadDirect | Open::Write | Open::WriteDirect) => {
-                return Err(errno(libc::ENOENT))
-            }
+            (None, _) if !creates => return Err(errno(libc::ENOENT)),
             (Some(node), Open::Create | Open::CreateDirect) => {
                 disk.truncate(node, 0);
                 node
