@@ -6,6 +6,7 @@ use common::segments::*;
 use common::Store;
 use datatypes::Rng;
 use keyspace::{DbIndex, Lsn, NewValue, ShardIndex, UnixMillis};
+use persistence::aof::annotation::put_transaction;
 use persistence::aof::cut::{self, Cause};
 use persistence::aof::manifest::{AofFile, FileKind, Manifest};
 use persistence::aof::recover::{load_aof, AofLoadOptions, ReplaySink};
@@ -268,7 +269,8 @@ fn transactions_are_in_all_shards_or_in_none() {
         ]
     );
     assert_eq!(loaded.cuts.len(), 2);
-    assert_eq!(loaded.transaction_last, 8);
+    // Numbers of what was cut off are not used again.
+    assert_eq!(loaded.transaction_last, 10);
     assert_eq!(loaded.segments[1].end.kept_len, before);
     for segment in &loaded.segments {
         SegmentWriter::resume(&set.disk, &segment.path, &segment.end, stamp(2)).unwrap();
@@ -348,6 +350,51 @@ fn what_always_promised_keeps_the_transactions_before_it_in_all_shards() {
             "0: SET b 7"
         ]
     );
+}
+
+#[test]
+fn what_is_left_beside_a_segment_that_lost_its_head_is_not_cut_again() {
+    let always = Stamp {
+        policy: SyncPolicy::Always,
+        ..stamp(1)
+    };
+    let mut set = Segments::new(3);
+    set.append(1, 1, &["SELECT 0", "SET b 1"]);
+    let mut block = commands(&["SELECT 0", "SET a 0"]);
+    set.writers[0].append(&mut block, always).unwrap();
+    let mut block = commands(&["SELECT 0", "SET a 1"]);
+    put_transaction(&mut block, 7, &[ShardIndex(0), ShardIndex(1)]);
+    block.extend(commands(&["MULTI", "SET a 7", "EXEC"]));
+    set.writers[0].append(&mut block, always).unwrap();
+    set.disk.edit(&set.path(2), Vec::clear);
+    // Promised, but for the transaction that shard 1 lacks. What else there is belongs to an epoch that is whole nowhere.
+    for cuts in [2, 0, 0] {
+        let (lines, loaded) = load(&set.disk, &set.manifest, true, true).unwrap();
+        assert_eq!(sorted(lines), ["0: SET a 0", "0: SET a 1"]);
+        assert_eq!(loaded.cuts.len(), cuts);
+    }
+}
+
+#[test]
+fn epochs_go_on_where_every_block_with_one_was_cut_off() {
+    let mut set = Segments::new(2);
+    let mut block = commands(&["SELECT 0", "SET a 1"]);
+    put_transaction(&mut block, 7, &[ShardIndex(0), ShardIndex(1)]);
+    block.extend(commands(&["MULTI", "SET a 7", "EXEC"]));
+    set.writers[0].append(&mut block, stamp(5)).unwrap();
+    let (lines, loaded) = set.load().unwrap();
+    assert_eq!((lines.len(), loaded.epoch_last), (1, 5));
+    // What is written now is cut by epoch after a crash of the system, together with what was left.
+    let path = loaded.segments[0].path.clone();
+    let end = &loaded.segments[0].end;
+    let mut writer = SegmentWriter::resume(&set.disk, &path, end, stamp(6)).unwrap();
+    for epoch in [6, 7] {
+        let mut block = commands(&["SELECT 0", &format!("SET a {epoch}")]);
+        writer.append(&mut block, stamp(epoch)).unwrap();
+    }
+    set.append(1, 6, &["SELECT 0", "SET b 6"]);
+    let (lines, _) = load(&set.disk, &set.manifest, true, true).unwrap();
+    assert_eq!(sorted(lines), ["0: SET a 1"]);
 }
 
 #[test]

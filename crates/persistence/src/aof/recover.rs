@@ -123,9 +123,10 @@ pub fn load_aof(
             .collect::<Result<_, _>>()?;
         let mut scans = scan_all(&files, options.rdb.threads, Limit::default())?;
         let ends = decide_ends(&files, &scans, newest, options.rules())?;
+        note_numbers(&scans, &mut loaded);
         let ours = rescan_cut(&files, &mut scans, &ends)?;
         loaded.commands += replay_all(&files, &scans, &ends, options, sink, progress)?;
-        note_generation(&scans, &ends, &mut loaded);
+        loaded.incr_bytes += ends.iter().map(|end| end.len).sum::<u64>();
         if newest {
             repair(
                 storage,
@@ -363,8 +364,8 @@ fn replay_all(
     Ok(count)
 }
 
-fn note_generation(scans: &[SegmentScan], ends: &[End], loaded: &mut AofLoaded) {
-    loaded.incr_bytes += ends.iter().map(|end| end.len).sum::<u64>();
+/// The numbers that were used, also by what is about to be cut off: they are not used again.
+fn note_numbers(scans: &[SegmentScan], loaded: &mut AofLoaded) {
     for scan in scans {
         let epoch = scan.epochs.iter().map(|mark| mark.epoch).max().unwrap_or(0);
         loaded.epoch_last = loaded.epoch_last.max(epoch);
@@ -411,13 +412,16 @@ fn repair(
     options: &AofLoadOptions,
     loaded: &mut AofLoaded,
 ) -> Result<(), AofError> {
-    let stamp = stamp(options, loaded.epoch_last);
+    // 0 would say that there are no epochs.
+    let stamp = stamp(options, loaded.epoch_last.max(1));
     // What is left after a crash of the system is consistent and durable, and another one must not cut again: a new
-    // epoch begins in every segment, at the same instant as the cuts.
+    // epoch begins in every segment, at the same instant as the cuts. A segment that lost its head has no place for a
+    // mark and so no epoch that is whole; the others keep what they have all the same, by a mark that promises it.
     let marking = options.os_crashed && loaded.epoch_last > 0;
     loaded.epoch_last += u64::from(marking);
     let next_epoch = Stamp {
         epoch: loaded.epoch_last,
+        policy: SyncPolicy::Always,
         ..stamp
     };
     let mut resumable = true;
