@@ -436,6 +436,42 @@ fn crash_during_the_recovery_from_one_changes_nothing() {
     panic!("it never came to an end");
 }
 
+/// A recovery as after a crash of the system, because rings are gone, finds files that no fdatasync has covered.
+#[test]
+fn cuts_that_are_under_way_find_all_that_they_leave() {
+    let mut pending = 0;
+    for (stop_at, chance) in (0..200).flat_map(|n| (0..8).map(move |chance| (n, chance))) {
+        let set = uneven_epochs();
+        set.disk.sync_dir(&dir()).unwrap();
+        let mut operations = 0;
+        let faults = move |_: &Operation<'_>| {
+            operations += 1;
+            match operations > stop_at {
+                true => Verdict::Stop(0),
+                false => Verdict::Proceed,
+            }
+        };
+        set.disk.set_faults(Some(Box::new(faults)), 1);
+        let mut options = load_options(true, true);
+        options.rdb.threads = 1;
+        let loaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            load_with(&set.disk, &set.manifest, &options).map(|_| ())
+        }));
+        let mut rng = Rng::from_seed(chance);
+        let disk = set.disk.after_os_crash(|| rng.next_u64());
+        if cut::finish_pending(&disk, &dir()).unwrap() {
+            pending += 1;
+            let (lines, _) = load(&disk, &set.manifest, true, true).unwrap();
+            assert_eq!(sorted(lines), ["0: SET a 1", "0: SET b 1"]);
+        }
+        if loaded.is_ok() {
+            assert!(pending > 10, "{pending} of {stop_at} operations");
+            return;
+        }
+    }
+    panic!("it never came to an end");
+}
+
 #[test]
 fn random_crashes_of_the_system_leave_a_consistent_prefix() {
     let seed = std::env::var("SEED")

@@ -172,6 +172,12 @@ pub(super) fn carry_out_with(
     }
     // Torn tails are found again and cut alike, whatever was already done.
     if cause > Cause::TornTail || !marks.is_empty() {
+        // The journal counts on what it leaves, which may be in the page cache alone.
+        let cut = cuts.iter().filter(|cut| !cut.drops_file);
+        let mut left = cut
+            .map(|cut| &cut.path)
+            .chain(marks.iter().map(|mark| &mark.path));
+        left.try_for_each(|path| sync(storage, path))?;
         write_journal(storage, dir, cuts, marks, &stem, manifest)?;
         finish_pending(storage, dir)?;
     } else {
@@ -181,6 +187,13 @@ pub(super) fn carry_out_with(
     }
     prune(storage, dir);
     Ok(done)
+}
+
+fn sync(storage: &dyn Storage, path: &Path) -> Result<(), AofError> {
+    let synced = storage
+        .open(path, Open::Write)
+        .and_then(|file| file.datasync());
+    synced.map_err(AofError::io(path, "sync"))
 }
 
 /// `recovery-<unix ms>-<cause>`, of no report that is there.
