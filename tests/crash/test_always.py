@@ -218,22 +218,71 @@ def test_a_transaction_over_shards_waits_for_all_of_them(tmp_path: Path):
             client.close()
 
 
+def _policy(client: Client) -> bytes:
+    return client.cmd("CONFIG", "GET", "appendfsync")[1]
+
+
+@pytest.mark.parametrize("path", ["ring", "write"])
 @pytest.mark.parametrize("policy", ["everysec", "no"])
-def test_what_was_written_before_the_policy_was_always_counts_as_not_durable(policy: str, tmp_path: Path):
+def test_the_policy_becomes_always_when_what_was_written_before_is_safe(policy: str, path: str, tmp_path: Path):
     disk = BadDisk(".incr.aof", tmp_path)
-    with Server(appendonly="yes", appendfsync=policy, shards=2, env=disk.environment) as server:
-        with server.client() as writer, server.client() as reader, server.client() as other:
+    options = {"aof-write-path": path, "aof-ring-size": "1mb"}
+    with Server(appendonly="yes", appendfsync=policy, shards=2, env=disk.environment, **options) as server:
+        with server.client() as admin, server.client() as client:
             with disk.hanging():
-                assert writer.cmd("MSET", "a", 1, "b", 1) == b"OK"
-                assert writer.cmd("CONFIG", "SET", "appendfsync", "always") == b"OK"
-                reader.send("GET", "a")
-                assert _is_silent(reader)
-                other.send("SET", "c", 1)
-                assert _is_silent(other)
-                # Back again, nobody waits any more.
-                assert writer.cmd("CONFIG", "SET", "appendfsync", policy) == b"OK"
-                assert (reader.recv(), other.recv()) == (b"1", b"OK")
-                assert writer.cmd("CONFIG", "SET", "appendfsync", "always") == b"OK"
-                reader.send("GET", "b")
-                assert _is_silent(reader)
-            assert reader.recv() == b"1"
+                assert client.cmd("MSET", "a", 1, "b", 1) == b"OK"
+                admin.send("CONFIG", "SET", "appendfsync", "always", "maxmemory-samples", 7)
+                assert _is_silent(admin)
+                # The old policy counts until then.
+                assert client.cmd("MGET", "a", "b") == [b"1", b"1"]
+                assert client.cmd("SET", "c", 1) == b"OK"
+                assert _policy(client) == policy.encode()
+            assert admin.recv() == b"OK"
+            assert (_policy(client), client.cmd("CONFIG", "GET", "maxmemory-samples")[1]) == (b"always", b"7")
+            with disk.hanging():
+                assert client.cmd("MGET", "a", "b", "c") == [b"1", b"1", b"1"]
+                # What was written before is in epochs that are whole in both segments.
+                if path == "write":
+                    assert _epoch(server, 0) == _epoch(server, 1)
+                client.send("SET", "c", 2)
+                assert _is_silent(client)
+                assert admin.cmd("CONFIG", "SET", "appendfsync", policy) == b"OK"
+                assert client.recv() == b"OK"
+
+
+@pytest.mark.parametrize("path", ["ring", "write"])
+def test_the_policy_stays_where_always_cannot_be_promised(path: str, tmp_path: Path):
+    disk = BadDisk(".incr.aof", tmp_path)
+    options = {"aof-write-path": path, "aof-ring-size": "1mb"}
+    with Server(appendonly="yes", appendfsync="everysec", shards=2, env=disk.environment, **options) as server:
+        with server.client() as client, server.client() as other:
+            other.cmd("MSET", "a", 1, "b", 1)
+            to_always = ("CONFIG", "SET", "appendfsync", "always")
+            with disk.unsynced():
+                with pytest.raises(ReplyError, match="argument 'appendfsync'\\) - the AOF cannot be"):
+                    client.cmd(*to_always)
+                assert _policy(client) == b"everysec"
+                assert other.cmd("GET", "a") == b"1"
+            replies = client.pipeline([("MULTI",), to_always, ("EXEC",)])
+            assert "argument 'appendfsync') - not possible inside a transaction" in str(replies[2][0])
+            assert _policy(client) == b"everysec"
+            deadline = time.monotonic() + 60
+            while isinstance(client.call(*to_always), ReplyError):
+                assert time.monotonic() < deadline, "always is refused for good"
+            assert _policy(client) == b"always"
+            # Already in force, it is a change like others.
+            assert client.pipeline([("MULTI",), to_always, ("EXEC",)])[2] == [b"OK"]
+            assert other.cmd("SET", "a", 2) == b"OK"
+
+
+def test_the_policy_becomes_always_while_a_rewrite_runs():
+    with Server(appendonly="yes", appendfsync="everysec", shards=2, aof_use_rdb_preamble="no") as server, server.client() as client:
+        client.cmd("DEBUG", "POPULATE", 20_000)
+        client.cmd("BGREWRITEAOF")
+        client.cmd("MSET", "a", 1, "b", 1)
+        assert client.cmd("CONFIG", "SET", "appendfsync", "always") == b"OK"
+        assert client.cmd("MSET", "a", 2, "b", 2) == b"OK"
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.cmd("MGET", "a", "b") == [b"2", b"2"]

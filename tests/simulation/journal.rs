@@ -33,7 +33,7 @@ pub struct Promise {
     pub kind: Kind,
     /// Whether all that was acknowledged must be there...
     pub all: bool,
-    /// ...but for what was after this moment, from which on the AOF could not be written...
+    /// ...and all that it showed, but for reads after this moment, from which on the AOF could not be written...
     pub failing_since: Option<u64>,
     /// ...or all that was under `always`...
     pub always: bool,
@@ -394,19 +394,14 @@ impl Replay {
             for (shard, matches) in matches.iter_mut().enumerate() {
                 matches.push(present[shard] == wanted[shard]);
             }
-            let (all, always) = promised(unit, promise);
-            if all || always {
-                for name in touched.iter().chain(&read) {
-                    // A write of before `always` keeps the promise under which it was made, whoever reads it.
-                    let made_always =
-                        |write: &&usize| life.units[**write - 1].policy == Policy::Always;
-                    let write = last_write
-                        .get(name)
-                        .filter(|write| all || made_always(write));
-                    if let Some(write) = write {
-                        let bound = &mut bounds[shard_of(name)];
-                        *bound = (*bound).max(*write);
-                    }
+            let due = promised(unit, promise);
+            for name in touched.iter().chain(&read) {
+                let Some(&write) = last_write.get(name) else {
+                    continue;
+                };
+                if due.shown || (due.own && write == index + 1) {
+                    let bound = &mut bounds[shard_of(name)];
+                    *bound = (*bound).max(write);
                 }
             }
         }
@@ -418,16 +413,27 @@ impl Replay {
     }
 }
 
-/// Whether a unit must be there, and what it showed; and whether as far as that was made under `always`.
-fn promised(unit: &Unit, promise: Promise) -> (bool, bool) {
+/// What must be there because a unit was acknowledged.
+#[derive(Default)]
+struct Due {
+    /// What it changed.
+    own: bool,
+    /// What it showed as well, whoever wrote that, and under whatever policy.
+    shown: bool,
+}
+
+fn promised(unit: &Unit, promise: Promise) -> Due {
     let Some((at, policy)) = unit.acknowledged else {
-        return (false, false);
+        return Due::default();
     };
-    let always = unit.policy == Policy::Always && policy == Policy::Always;
+    let always = unit.policy == Policy::Always && policy == Policy::Always && promise.always;
     let everysec = |until| policy != Policy::No && unit.policy != Policy::No && at <= until;
+    let everysec = promise.everysec_until.is_some_and(everysec);
     let unwritten = promise.failing_since.is_some_and(|since| at >= since);
-    let all = (promise.all && !unwritten) || promise.everysec_until.is_some_and(everysec);
-    (all, always && promise.always)
+    Due {
+        own: promise.all || everysec || always,
+        shown: (promise.all && !unwritten) || everysec || always,
+    }
 }
 
 /// The longest prefixes of all shards that fit and in which every unit of several shards is whole or absent.

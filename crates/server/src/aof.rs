@@ -240,8 +240,13 @@ impl Aof {
             config::AppendFsync::EverySec => SyncPolicy::EverySecond,
             config::AppendFsync::No => SyncPolicy::No,
         };
-        self.always.store(policy == SyncPolicy::Always, Relaxed);
         self.timestamps.store(config.aof_timestamp_enabled, Relaxed);
+        self.set_policy(policy);
+    }
+
+    /// To `always` only while nothing is written or everything that was counts after a crash of the system.
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.always.store(policy == SyncPolicy::Always, Relaxed);
         if let Some(sync) = self.sync() {
             sync.set_policy(policy);
         }

@@ -599,6 +599,17 @@ impl Coordinator {
         self.aof_files.epoch_began = whole.then(|| written().sum());
     }
 
+    /// Makes sure that everything written so far counts after a crash of the system. Nothing may be written meanwhile.
+    pub(super) fn settle_epoch(&mut self) -> Result<(), String> {
+        self.advance_epoch();
+        // The marks as well, in every segment.
+        self.make_durable()?;
+        match self.aof_files.epoch_began {
+            Some(_) => Ok(()),
+            None => Err("the AOF cannot be written".into()),
+        }
+    }
+
     pub(super) fn publish_size(&self) {
         let aof = &self.server.aof;
         aof.set_older_bytes(self.aof_files.older_bytes);

@@ -4,6 +4,7 @@
 //! It alone forks, stops the workers and changes which AOF files are in force. Commands that want
 //! something of it post a request; those whose reply depends on the outcome wait for it.
 
+mod always;
 mod aof_files;
 mod children;
 mod due;
@@ -30,6 +31,7 @@ use persistence::storage::Storage;
 
 use crate::child::Forker;
 use crate::load::ReplyTo;
+use crate::session::config::ConfigChange;
 use crate::shared::Server;
 use crate::snapshot::ChildKind;
 use crate::{allocator, clock, log};
@@ -47,6 +49,8 @@ pub enum Request {
     StartChild(ChildKind, ReplyTo),
     /// CONFIG SET appendonly.
     SetAppendOnly(bool, Option<ReplyTo>),
+    /// CONFIG SET to `appendfsync always`, while the AOF is on.
+    PromiseAlways(ConfigChange),
     /// A command about databases with many keys.
     BetweenGenerations(Box<WholeDatabases>),
     /// FLUSHALL has run: a snapshot under way would bring the data back.
@@ -190,6 +194,7 @@ impl Coordinator {
                     reply_to.send(self.server, b"+OK\r\n");
                 }
             }
+            Request::PromiseAlways(change) => self.promise_always(change),
             Request::BetweenGenerations(request) => self.run_between_generations(&request),
             Request::Flushed => self.after_flush(),
             Request::Reload {

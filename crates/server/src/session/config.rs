@@ -2,12 +2,13 @@
 //! be put into effect, all stays as it was.
 //!
 //! What the server listens on belongs to the accepting worker's event loop, so a change of it
-//! travels there whole and is made there.
+//! travels there whole and is made there. So does one to `appendfsync always`, behind the coordinator, who makes
+//! what was written before as safe as what follows.
 
 use std::path::Path;
 
 use commands::{errors, CommandError, CommandResult};
-use config::{Config, Origin, SetError};
+use config::{AppendFsync, Config, Origin, SetError};
 use nix::sys::socket::{shutdown, Shutdown};
 use reactor::{Listener, Reactor};
 use resp::Argv;
@@ -16,6 +17,7 @@ use super::Host;
 use crate::clients::ClientRecord;
 use crate::coordinator::Request;
 use crate::load::ReplyTo;
+use crate::shared::Server;
 use crate::stats::Totals;
 use crate::worker::connection::Connection;
 use crate::worker::mailbox::Message;
@@ -32,6 +34,24 @@ pub struct ConfigChange {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
     origin: Origin,
     reply_to: ReplyTo,
+}
+
+impl ConfigChange {
+    /// Replies that `appendfsync` could not be changed.
+    pub fn refuse_always(&self, server: &Server, reason: &str) {
+        let error = SetError::failed("appendfsync", reason);
+        self.reply_to
+            .send(server, format!("-{error}\r\n").as_bytes());
+    }
+}
+
+/// What remains to be done of a change.
+enum Changed {
+    Done,
+    /// `appendonly` has become this.
+    AppendOnly(bool),
+    /// Everything: nothing was put into effect, because the coordinator must make `appendfsync always` true first.
+    BehindAlways,
 }
 
 /// Whether a client is on this machine.
@@ -124,63 +144,99 @@ impl Worker {
                 )))
             }
             Some(_) => {
-                let change = ConfigChange {
-                    pairs: pairs
-                        .iter()
-                        .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                        .collect(),
-                    origin,
-                    reply_to: self.wait_for_reply(c),
-                };
+                let change = self.travelling(c, &pairs, origin);
                 self.server.workers[ACCEPTING_WORKER]
                     .mailbox
                     .post(Message::SetConfig(change));
             }
             None => {
-                let append_only = self
+                let changed = self
                     .change_config(&pairs, origin, None)
                     .map_err(|error| refused(&error))?;
-                match append_only {
-                    Some(on) if !situation.in_transaction() => {
+                match changed {
+                    Changed::AppendOnly(on) if !situation.in_transaction() => {
                         // The reply waits until the rewrite that this begins shows in INFO.
                         let reply_to = self.wait_for_reply(c);
                         self.request(Request::SetAppendOnly(on, Some(reply_to)));
                     }
-                    Some(on) => {
+                    Changed::AppendOnly(on) => {
                         self.request(Request::SetAppendOnly(on, None));
                         c.reply().ok();
                     }
-                    None => c.reply().ok(),
+                    Changed::BehindAlways if situation.in_transaction() => {
+                        return Err(refused(&SetError::failed(
+                            "appendfsync",
+                            "not possible inside a transaction",
+                        )))
+                    }
+                    Changed::BehindAlways => {
+                        let change = self.travelling(c, &pairs, origin);
+                        self.request(Request::PromiseAlways(change));
+                    }
+                    Changed::Done => c.reply().ok(),
                 }
             }
         }
         Ok(())
     }
 
+    /// A change that this connection waits for.
+    fn travelling(
+        &mut self,
+        c: &mut Connection,
+        pairs: &[(&[u8], &[u8])],
+        origin: Origin,
+    ) -> ConfigChange {
+        ConfigChange {
+            pairs: pairs
+                .iter()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+            origin,
+            reply_to: self.wait_for_reply(c),
+        }
+    }
+
     /// On the accepting worker: makes a change that another worker's client asked for.
-    pub(crate) fn set_config(&mut self, reactor: &mut Reactor, change: &ConfigChange) {
+    pub(crate) fn set_config(&mut self, reactor: &mut Reactor, change: ConfigChange) {
         let pairs: Vec<(&[u8], &[u8])> = change
             .pairs
             .iter()
             .map(|(name, value)| (name.as_slice(), value.as_slice()))
             .collect();
         match self.change_config(&pairs, change.origin, Some(reactor)) {
-            Ok(Some(on)) => self.request(Request::SetAppendOnly(on, Some(change.reply_to))),
-            Ok(None) => change.reply_to.send(self.server, b"+OK\r\n"),
+            Ok(Changed::AppendOnly(on)) => {
+                self.request(Request::SetAppendOnly(on, Some(change.reply_to)));
+            }
+            Ok(Changed::Done) => change.reply_to.send(self.server, b"+OK\r\n"),
+            // Or again, because another change came between.
+            Ok(Changed::BehindAlways) => self.request(Request::PromiseAlways(change)),
             Err(error) => {
+                // The coordinator may have chosen `always` for this change.
+                self.keep_policy();
                 let reply = format!("-{error}\r\n");
                 change.reply_to.send(self.server, reply.as_bytes());
             }
         }
     }
 
-    /// Changes the configuration in force. Returns what `appendonly` has become, if it changed.
+    /// Puts the policy in force that the configuration names.
+    fn keep_policy(&self) {
+        let server = self.server;
+        let _change = server
+            .config_change
+            .lock()
+            .expect("no holder of this lock panics");
+        server.aof.configure(&server.config());
+    }
+
+    /// Changes the configuration in force.
     fn change_config(
         &mut self,
         pairs: &[(&[u8], &[u8])],
         origin: Origin,
         reactor: Option<&mut Reactor>,
-    ) -> Result<Option<bool>, SetError> {
+    ) -> Result<Changed, SetError> {
         let server = self.server;
         let _change = server
             .config_change
@@ -190,6 +246,11 @@ impl Worker {
         let mut new = Config::clone(&old);
         let changed = new.set(pairs, origin)?;
         let has = |names: &[&str]| names.iter().any(|name| changed.contains(name));
+        // Seen by a worker, so that the AOF is not switched on in between.
+        let promises = new.appendfsync == AppendFsync::Always && server.aof.is_on();
+        if promises && !server.aof.fsyncs_always() {
+            return Ok(Changed::BehindAlways);
+        }
         if has(&["maxclients"]) {
             startup::allow_clients(new.maxclients).map_err(|possible| {
                 SetError::failed("maxclients", format!("The operating system is not able to handle the specified number of clients, try with {possible}"))
@@ -221,7 +282,7 @@ impl Worker {
         let append_only = has(&["appendonly"]).then_some(new.appendonly);
         server.publish_config(new);
         self.refresh_config();
-        Ok(append_only)
+        Ok(append_only.map_or(Changed::Done, Changed::AppendOnly))
     }
 
     /// Listens on what `new` says instead of what `old` said. On an error nothing has changed.

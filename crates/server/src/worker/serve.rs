@@ -75,7 +75,7 @@ impl Worker {
                         worker.mark_dirty(c);
                     });
                 }
-                Message::SetConfig(change) => self.set_config(reactor, &change),
+                Message::SetConfig(change) => self.set_config(reactor, change),
             }
         }
         self.messages = messages;
