@@ -228,8 +228,8 @@ impl Aof {
         self.in_force.store(in_force, Release);
     }
 
-    /// Has every write to a segment fail until it is let go again. While the manifest on disk may be that of a clean end,
-    /// a start would take what comes behind that end for damage, and would not look for rings.
+    /// Has every write to a segment fail until it is let go again: while the manifest on disk may be another one than it
+    /// should be, a start may not find it, or find it where it does not belong.
     pub fn hold(&self, held: bool) {
         self.held.store(held, Release);
     }

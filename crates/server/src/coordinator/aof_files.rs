@@ -47,8 +47,6 @@ pub struct AofFiles {
     pub(super) first_begun: Option<u64>,
     /// The manifest on disk may not be this one: an attempt to replace it failed half-way.
     pub(super) unsettled: bool,
-    /// It may be one that names no run, as after a clean end: nothing may be written behind that.
-    may_look_clean: bool,
     /// Files that no manifest in force names, but one half put in force may.
     pub(super) doubtful: Vec<OsString>,
     /// Bytes of the base and of older generations.
@@ -107,7 +105,6 @@ impl AofFiles {
         Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
-        self.may_look_clean = false;
         let rings = rings_of(&self.manifest);
         if rings != self.stored_rings {
             self.unnamed_rings.extend(self.stored_rings.take());
@@ -225,6 +222,19 @@ impl AofFiles {
                     .unwrap_or(0)
             })
             .sum();
+    }
+}
+
+/// Takes back what a segment says that a start may find named, though it is not in force.
+fn undo(writer: &SegmentWriter) {
+    let file = writer.file();
+    let undone = file.truncate(0).and_then(|()| file.datasync());
+    if let Err(error) = undone {
+        let path = writer.path().display();
+        log!(
+            Warning,
+            "Cannot empty the AOF file {path}, which a start may find in force: {error}"
+        );
     }
 }
 
@@ -473,6 +483,7 @@ impl Coordinator {
         let result = self.switch_behind(lsn, db, effect);
         result.map_err(|error| {
             self.aof_files.manifest = before;
+            self.hold_while_unsettled();
             self.server
                 .with_shard(first, |shard| shard.log.start_at(lsn));
             error.to_string()
@@ -482,15 +493,15 @@ impl Coordinator {
     fn switch_behind(&mut self, lsn: Lsn, db: DbIndex, effect: &[&[u8]]) -> Result<(), AofError> {
         let server = self.server;
         let files = &mut self.aof_files;
+        let before = files.manifest.clone();
         // A generation of one segment: of the first shard, as if it were the only one.
         let id = SegmentId {
             shard: ShardIndex(0),
             shard_count: 1,
             generation: files.manifest.generation_last() + 1,
         };
-        let path = files
-            .dir
-            .join(&files.manifest.add_segment(&files.prefix, id).name);
+        let name = files.manifest.add_segment(&files.prefix, id).name.clone();
+        let path = files.dir.join(&name);
         let mut log = Log::default();
         log.set_enabled(true);
         log.append(db, effect);
@@ -509,8 +520,17 @@ impl Coordinator {
         let writers = self.new_generation()?;
         let prepared = self.prepare_rings(&writers)?;
         if self.aof_files.stored {
-            self.aof_files.manifest.run = Some(self.run_mark());
-            self.aof_files.store(&*self.storage)?;
+            let mut manifest = std::mem::replace(&mut self.aof_files.manifest, before);
+            manifest.run = Some(self.run_mark());
+            let names = writers
+                .iter()
+                .filter_map(|writer| writer.path().file_name());
+            let fresh = names.map(OsString::from).chain([name]).collect();
+            let stored = self.aof_files.replace(&*self.storage, manifest, fresh);
+            if let Err(error) = stored {
+                undo(&writer);
+                return Err(error);
+            }
         }
         self.install(writers, prepared);
         Ok(())
@@ -550,8 +570,7 @@ impl Coordinator {
             };
             if let Err(error) = files.replace(&*self.storage, clean, Vec::new()) {
                 log!(Warning, "{error}");
-                files.may_look_clean = files.unsettled;
-                self.hold_unless_named();
+                self.hold_while_unsettled();
                 return Err(());
             }
         }
@@ -559,9 +578,11 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Lets nothing be written as long as the manifest on disk may be that of a clean end.
-    pub(super) fn hold_unless_named(&self) {
-        self.server.aof.hold(self.aof_files.may_look_clean);
+    /// Lets nothing be written as long as the manifest on disk may be another one: that of a clean end, behind which
+    /// bytes are damage and rings are not looked for, or one with a generation that then did not begin, behind whose
+    /// beginning the segments that are still being written count as whole.
+    pub(super) fn hold_while_unsettled(&self) {
+        self.server.aof.hold(self.aof_files.unsettled);
     }
 
     /// Begins a new epoch at one instant for all shards, if anything was written in this one, and marks it in

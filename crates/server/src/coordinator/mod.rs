@@ -238,7 +238,7 @@ impl Coordinator {
         if clock::instant() >= self.next_second {
             self.next_second = clock::instant() + Duration::from_secs(1);
             self.settle_manifest();
-            self.hold_unless_named();
+            self.hold_while_unsettled();
             server.aof.retry(server);
         }
         server.aof.look_after_rings();

@@ -117,9 +117,11 @@ impl Coordinator {
         } = next;
         let names: Vec<OsString> = segments.into_iter().map(|(_, name)| name).collect();
         if self.aof_files.stored {
-            self.aof_files
-                .replace_by_prepared(&*self.storage, manifest, names)
-                .map_err(|error| error.to_string())?;
+            let stored = self
+                .aof_files
+                .replace_by_prepared(&*self.storage, manifest, names);
+            self.hold_while_unsettled();
+            stored.map_err(|error| error.to_string())?;
         } else {
             // The set on disk is another one, or none, until there is a base.
             self.aof_files.manifest = manifest;
