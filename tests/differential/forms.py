@@ -34,6 +34,45 @@ STRINGS = """
 5 * LCS k k [LEN|IDX|IDX WITHMATCHLEN|IDX MINMATCHLEN small]
 """
 
+BITMAPS = """
+15 * SETBIT k bit (0|1|1|2)
+8 * GETBIT k bit
+8 * BITCOUNT k [i i]
+8 * BITCOUNT k bitat bitat [BIT|BYTE|BITE]
+8 * BITPOS k (0|1) [bitat]
+8 * BITPOS k (0|1) bitat bitat [BIT|BYTE]
+8 * BITOP (AND|OR|XOR) k {k}
+4 * BITOP NOT k k
+2 * BITOP (AND|NOT|NAND) k {any}
+10 * BITFIELD k {bitop}
+4 * BITFIELD k OVERFLOW (SAT|FAIL|WRAP|NONE) {bitop}
+4 * BITFIELD k GET width fieldat OVERFLOW (SAT|FAIL) {bitop}
+5 * BITFIELD_RO k GET width fieldat [GET width fieldat]
+1 * BITFIELD_RO k {bitop}
+10 * SET k v
+4 * SETRANGE k offset v
+8 * GET k
+"""
+
+HYPERLOGLOGS = """
+25 * PFADD k {m}
+3 * PFADD k
+4 * PFADD k manymembers
+4 * PFADD k manyvalues
+4 * PFADD k manyints
+12 * PFCOUNT k
+8 * PFCOUNT {k}
+10 * PFMERGE k {k}
+2 * PFMERGE k {any}
+4 * PFDEBUG ENCODING k
+4 * PFDEBUG DECODE k
+2 * PFDEBUG TODENSE k
+1 * PFDEBUG NONSENSE k
+4 * GET k
+2 * DEL k
+1 * SET k v
+"""
+
 LISTS = """
 15 * LPUSH k {v}
 15 * RPUSH k {v}
@@ -204,6 +243,8 @@ RARE = """
 # Family: (its forms, its share of all commands).
 FAMILIES = {
     "strings": (STRINGS, 20),
+    "bitmaps": (BITMAPS, 10),
+    "hyperloglogs": (HYPERLOGLOGS, 6),
     "lists": (LISTS, 20),
     "sets": (SETS, 18),
     "hashes": (HASHES, 17),

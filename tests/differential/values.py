@@ -12,12 +12,14 @@ from .grammar import Emit, Terminals
 
 KEY_POOLS: dict[str, list[bytes]] = {
     "strings": [b"s0", b"s1", b"s2", b"{t}s", b"", b"\x00\xff\r\n"],
+    "bitmaps": [b"s0", b"s1", b"{t}s", b"b0"],
+    "hyperloglogs": [b"p0", b"p1", b"{t}p"],
     "lists": [b"l0", b"l1", b"l2", b"{t}l", b"long" * 20],
     "sets": [b"e0", b"e1", b"e2", b"{t}e"],
     "hashes": [b"h0", b"h1", b"{t}h"],
     "sorted_sets": [b"z0", b"z1", b"z2", b"{t}z"],
 }
-ALL_KEYS = [key for pool in KEY_POOLS.values() for key in pool] + [b"{t}", b"{}x", b"free"]
+ALL_KEYS = list(dict.fromkeys(key for pool in KEY_POOLS.values() for key in pool)) + [b"{t}", b"{}x", b"free"]
 LEXICOGRAPHIC_KEYS = [b"x0", b"x1", b"{t}x"]  # used by no other commands
 FOREIGN_KEY_CHANCE = 0.06
 DATABASES = [b"0"] * 8 + [b"1", b"1", b"2", b"15"]
@@ -131,6 +133,37 @@ def _offset(rng: random.Random, out: list) -> None:
     roll = rng.random()
     out.append(b"%d" % rng.randrange(0, 30) if roll < 0.85 else
                rng.choice((b"-1", b"300", b"5000", b"1048575", b"1048576", b"9223372036854775807", b"x")))
+
+
+def _bit(rng: random.Random, out: list) -> None:
+    roll = rng.random()
+    out.append(b"%d" % rng.randrange(0, 90) if roll < 0.8 else b"%d" % rng.randrange(0, 3000) if roll < 0.95 else
+               rng.choice((b"40000", b"8388607", b"8388608", b"-1", b"4294967296", b"9223372036854775807", b"x")))
+
+
+def _bit_at(rng: random.Random, out: list) -> None:
+    """An end of a range in bits or bytes, from either side."""
+    roll = rng.random()
+    out.append(b"%d" % rng.randrange(-90, 90) if roll < 0.9 else
+               rng.choice((b"3000", b"-3000", _LARGEST, _SMALLEST, b"x", b"1.5")))
+
+
+def _width(rng: random.Random, out: list) -> None:
+    out.append(rng.choice((b"i", b"u")) + b"%d" % rng.choice((1, 2, 3, 5, 7, 8, 8, 13, 16, 31, 32, 33, 62, 63))
+               if rng.random() < 0.9 else rng.choice((b"i64", b"i64", b"u64", b"i0", b"u0", b"x8", b"i65", b"8")))
+
+
+def _field_at(rng: random.Random, out: list) -> None:
+    _bit(rng, out) if rng.random() < 0.7 else out.append(b"#%d" % rng.randrange(0, 12))
+
+
+def _bit_operation(rng: random.Random, out: list) -> None:
+    kind = rng.choice((b"GET", b"SET", b"SET", b"INCRBY", b"INCRBY"))
+    out.append(kind)
+    _width(rng, out)
+    _field_at(rng, out)
+    if kind != b"GET":
+        out.append(integer(rng))
 
 
 def _bound(rng: random.Random, out: list) -> None:
@@ -262,6 +295,11 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "rank": _pick([b"1", b"-1", b"2", b"-2", b"3", b"0", smallest, b"x"]),
         "small": _pick([b"0", b"1", b"2", b"4", b"-1", b"x"]),
         "offset": _offset,
+        "bit": _bit,
+        "bitat": _bit_at,
+        "width": _width,
+        "fieldat": _field_at,
+        "bitop": _bit_operation,
         "ttl": _far_seconds,
         "pttl": _far_milliseconds,
         "at": _far_time,

@@ -14,6 +14,9 @@ bitflags::bitflags! {
         const LIST = 1 << 5;
         const HASH = 1 << 6;
         const STRING = 1 << 7;
+        const BITMAP = 1 << 8;
+        const HYPERLOGLOG = 1 << 9;
+        const GEO = 1 << 10;
         const PUBSUB = 1 << 12;
         const ADMIN = 1 << 13;
         const FAST = 1 << 14;
@@ -57,6 +60,9 @@ fn of_group(group: Group) -> Categories {
         Group::Set => Categories::SET,
         Group::SortedSet => Categories::SORTEDSET,
         Group::Hash => Categories::HASH,
+        Group::Bitmap => Categories::BITMAP,
+        Group::HyperLogLog => Categories::HYPERLOGLOG,
+        Group::Geo => Categories::GEO,
         Group::Connection => Categories::CONNECTION,
         Group::Server => Categories::empty(),
         Group::Transactions => Categories::TRANSACTION,

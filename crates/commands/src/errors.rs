@@ -174,3 +174,22 @@ pub const LIMIT_OF_RANKS: CommandError = CommandError::new(
 pub const WITHSCORES_OF_LEX: CommandError =
     CommandError::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
 pub const WEIGHT_NOT_FLOAT: CommandError = CommandError::new("ERR weight value is not a float");
+pub const BIT_OFFSET_INVALID: CommandError =
+    CommandError::new("ERR bit offset is not an integer or out of range");
+pub const BIT_INVALID: CommandError =
+    CommandError::new("ERR bit is not an integer or out of range");
+pub const BIT_NOT_0_OR_1: CommandError = CommandError::new("ERR The bit argument must be 1 or 0.");
+pub const BITOP_NOT_OF_SEVERAL: CommandError =
+    CommandError::new("ERR BITOP NOT must be called with a single source key.");
+pub const BITFIELD_TYPE_INVALID: CommandError = CommandError::new(
+    "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+);
+pub const BITFIELD_OVERFLOW_INVALID: CommandError =
+    CommandError::new("ERR Invalid OVERFLOW type specified");
+pub const BITFIELD_RO_WRITES: CommandError =
+    CommandError::new("ERR BITFIELD_RO only supports the GET subcommand");
+pub const HLL_INVALID: CommandError =
+    CommandError::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
+pub const HLL_CORRUPT: CommandError = CommandError::new("INVALIDOBJ Corrupted HLL object detected");
+pub const PFDEBUG_NO_KEY: CommandError = CommandError::new("ERR The specified key does not exist");
+pub const PFDEBUG_NOT_SPARSE: CommandError = CommandError::new("ERR HLL encoding is not sparse");

@@ -15,12 +15,14 @@ pub mod help;
 pub mod key_spec;
 pub mod table;
 
+mod bitmaps;
 mod docs;
 mod effects;
 mod elements;
 mod expiry;
 mod hashes;
 mod host;
+mod hyperloglog;
 mod keys;
 mod lists;
 mod scan_options;

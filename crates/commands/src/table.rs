@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::command::Command;
-use crate::{docs, hashes, host, keys, lists, sets, sorted_sets, strings};
+use crate::{bitmaps, docs, hashes, host, hyperloglog, keys, lists, sets, sorted_sets, strings};
 
 /// A static, so that each row has one address, by which rows are told apart.
 static FAMILIES: &[&[Command]] = &[
@@ -21,6 +21,10 @@ static FAMILIES: &[&[Command]] = &[
     strings::pieces::COMMANDS,
     strings::several::COMMANDS,
     strings::lcs::COMMANDS,
+    bitmaps::COMMANDS,
+    bitmaps::combine::COMMANDS,
+    bitmaps::fields::COMMANDS,
+    hyperloglog::COMMANDS,
     lists::ends::COMMANDS,
     lists::positions::COMMANDS,
     sets::members::COMMANDS,

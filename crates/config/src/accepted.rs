@@ -91,7 +91,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("loading-process-events-interval-bytes", int(1024, I32_MAX), "2097152").flags(F::HIDDEN),
 
     // Types that are not there.
-    row("hll-sparse-max-bytes", memory(0), "3000"),
     row("stream-node-max-bytes", memory(0), "4096"),
     row("stream-node-max-entries", int(0, I64_MAX), "100"),
 

@@ -151,6 +151,7 @@ settings! {
     set_max_listpack_value_bytes: u64,
     zset_max_listpack_entries: u64,
     zset_max_listpack_value_bytes: u64,
+    hll_sparse_max_bytes: u64,
 
     // Freeing in the background.
     lazyfree_lazy_eviction: bool,

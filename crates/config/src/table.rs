@@ -307,6 +307,7 @@ const MEANINGFUL: &[Directive] = &[
         .old_name("zset-max-ziplist-entries"),
     row!("zset-max-listpack-value", memory(0), "64", zset_max_listpack_value_bytes)
         .old_name("zset-max-ziplist-value"),
+    row!("hll-sparse-max-bytes", memory(0), "3000", hll_sparse_max_bytes),
 
     // Freeing in the background.
     row!("lazyfree-lazy-eviction", Bool, "no", lazyfree_lazy_eviction),

@@ -5,8 +5,10 @@
 //! caller ([`Rng`], [`Limits`]). The compact encodings are byte-exact, so that a snapshot stores them verbatim;
 //! every constructor that takes foreign bytes checks them and returns [`FormatError`], never panics.
 
+pub mod bits;
 pub mod glob;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod legacy;
 pub mod limits;

@@ -11,6 +11,8 @@ pub struct Limits {
     pub set_max_listpack_value: usize,
     pub zset_max_listpack_entries: usize,
     pub zset_max_listpack_value: usize,
+    /// A HyperLogLog longer than this becomes dense.
+    pub hll_sparse_max_bytes: usize,
     /// Positive: elements per list node. -1 to -5: 4, 8, 16, 32 or 64 KiB per list node.
     pub list_max_listpack_size: i32,
     /// Accepted for compatibility; list nodes are never compressed in memory.
@@ -27,6 +29,7 @@ impl Default for Limits {
             set_max_listpack_value: 64,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+            hll_sparse_max_bytes: 3000,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
         }

@@ -260,11 +260,14 @@ impl<'a> Parser<'a> {
 /// What the value of this name is. The names are Redis's, and mostly mean the same everywhere.
 fn kind_of(name: &str, command: &str) -> Kind {
     match name {
-        "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "src" | "dst" => Kind::Key,
+        "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "src" | "dst"
+        | "destkey" | "sourcekey" => Kind::Key,
         "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
         "pattern" => Kind::Pattern,
-        "score" => Kind::Double,
+        "score" | "longitude" | "latitude" | "radius" | "width" | "height" => Kind::Double,
         "increment" if command.ends_with("float") => Kind::Double,
+        "bit" => Kind::Integer,
+        "value" if matches!(command, "setbit" | "bitfield") => Kind::Integer,
         "min" | "max" if command.contains("score") || command == "zcount" => Kind::Double,
         // ZRANGE's are scores, members or ranks.
         "start" | "stop" if command == "zrange" => Kind::String,
@@ -289,7 +292,11 @@ mod tests {
         };
         let body = match &argument.kind {
             Kind::PureToken => String::new(),
-            Kind::OneOf(_) if argument.token.is_none() && argument.optional => parts(" | "),
+            Kind::OneOf(_)
+                if argument.token.is_none() && argument.optional && !argument.multiple =>
+            {
+                parts(" | ")
+            }
             Kind::OneOf(_) => format!("<{}>", parts(" | ")),
             Kind::Block(_) => parts(" "),
             _ => argument.name.clone(),

@@ -127,7 +127,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// Stores a value, leaving what was there to be freed where that is quickest.
 #[inline]
-fn store(c: &mut Ctx<'_, '_>, key: Key<'_>, value: NewValue<'_>, expiry: Expiry) {
+pub(crate) fn store(c: &mut Ctx<'_, '_>, key: Key<'_>, value: NewValue<'_>, expiry: Expiry) {
     if let Some(old) = c.keys.db_of_mut(key).set(key, value, expiry) {
         c.keys.free(key, old);
     }

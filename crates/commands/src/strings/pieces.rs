@@ -90,7 +90,12 @@ fn check_length(c: &Ctx<'_, '_>, len: usize, more: usize) -> CommandResult {
 }
 
 /// Changes the string at `key`, which is `len` bytes long now (0: it may be absent).
-fn change(c: &mut Ctx<'_, '_>, key: Key<'_>, len: usize, edit: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn change(
+    c: &mut Ctx<'_, '_>,
+    key: Key<'_>,
+    len: usize,
+    edit: impl FnOnce(&mut Vec<u8>),
+) {
     let db = c.keys.db_of_mut(key);
     if len > INLINE_VALUE_BYTES_MAX {
         db.change_owned(key, edit)

@@ -102,6 +102,7 @@ pub fn limits(config: &config::Config) -> Limits {
         set_max_listpack_value: config.set_max_listpack_value_bytes as usize,
         zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
         zset_max_listpack_value: config.zset_max_listpack_value_bytes as usize,
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes as usize,
         list_max_listpack_size: config.list_max_listpack_size,
         list_compress_depth: config.list_compress_depth,
     }

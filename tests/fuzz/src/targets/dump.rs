@@ -18,6 +18,7 @@ pub const TINY: Limits = Limits {
     set_max_listpack_value: 3,
     zset_max_listpack_entries: 1,
     zset_max_listpack_value: 3,
+    hll_sparse_max_bytes: 20,
     list_max_listpack_size: 2,
     list_compress_depth: 0,
 };
@@ -31,6 +32,7 @@ pub const HUGE: Limits = Limits {
     set_max_listpack_value: 1 << 20,
     zset_max_listpack_entries: 1 << 20,
     zset_max_listpack_value: 1 << 20,
+    hll_sparse_max_bytes: 1 << 20,
     list_max_listpack_size: -5,
     list_compress_depth: 0,
 };
