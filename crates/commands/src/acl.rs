@@ -66,6 +66,7 @@ fn of_group(group: Group) -> Categories {
         Group::Connection => Categories::CONNECTION,
         Group::Server => Categories::empty(),
         Group::Transactions => Categories::TRANSACTION,
+        Group::Pubsub => Categories::empty(),
     }
 }
 

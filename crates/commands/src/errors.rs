@@ -47,6 +47,14 @@ impl CommandError {
     }
 }
 
+/// What a command gets that a subscribed connection may not call in RESP2.
+pub fn not_while_subscribed(name: &str) -> CommandError {
+    format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    )
+    .into()
+}
+
 /// As much of an argument as Redis shows: what is in front of a zero byte.
 pub fn before_zero_byte(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == 0).next().unwrap_or_default()

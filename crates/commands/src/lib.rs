@@ -25,6 +25,7 @@ mod host;
 mod hyperloglog;
 mod keys;
 mod lists;
+mod pubsub;
 mod scan_options;
 mod sets;
 mod sorted_sets;

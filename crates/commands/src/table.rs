@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::command::Command;
-use crate::{bitmaps, docs, hashes, host, hyperloglog, keys, lists, sets, sorted_sets, strings};
+use crate::{
+    bitmaps, docs, hashes, host, hyperloglog, keys, lists, pubsub, sets, sorted_sets, strings,
+};
 
 /// A static, so that each row has one address, by which rows are told apart.
 static FAMILIES: &[&[Command]] = &[
     host::COMMANDS,
+    pubsub::COMMANDS,
     docs::COMMANDS,
     keys::COMMANDS,
     keys::expire::COMMANDS,

@@ -304,6 +304,16 @@ impl Aof {
         durable
     }
 
+    /// Whether what ends here in a shard's log may be told to clients who did not write it: by the policy in force it
+    /// would survive what its writer is promised that it survives.
+    pub fn shows_to_others(&self, shard: ShardIndex, lsn: Lsn) -> bool {
+        match (self.is_on(), self.fsyncs_always()) {
+            (false, _) => true,
+            (true, false) => self.written(shard) >= lsn,
+            (true, true) => self.durable(shard) >= lsn,
+        }
+    }
+
     /// How far a shard's log is in its file.
     pub fn written(&self, shard: ShardIndex) -> Lsn {
         Lsn(self.segments[usize::from(shard.0)].written.load(Acquire))

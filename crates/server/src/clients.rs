@@ -34,6 +34,8 @@ pub struct ClientRecord {
     /// Commands queued by MULTI; -1 outside.
     pub multi: AtomicI64,
     pub watches: AtomicUsize,
+    /// To channels, patterns and shard channels.
+    pub subscriptions: [AtomicUsize; 3],
     /// Bytes of the commands queued by MULTI.
     pub multi_bytes: AtomicUsize,
     pub input_bytes: AtomicUsize,
@@ -67,6 +69,7 @@ pub mod flag {
     pub const NO_EVICT: u32 = 1 << 3;
     pub const NO_TOUCH: u32 = 1 << 4;
     pub const BLOCKED: u32 = 1 << 5;
+    pub const PUBSUB: u32 = 1 << 6;
 }
 
 impl ClientRecord {

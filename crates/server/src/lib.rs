@@ -14,6 +14,7 @@ mod load;
 mod load_progress;
 mod logger;
 pub mod names;
+mod pubsub;
 pub mod recovery;
 mod renames;
 mod replay;

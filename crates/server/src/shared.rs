@@ -14,6 +14,7 @@ use keyspace::{Post, Shard, ShardIndex, SlotMap, UnixMillis};
 use crate::aof::Aof;
 use crate::clients::Clients;
 use crate::coordinator;
+use crate::pubsub::PubSub;
 use crate::renames::Renames;
 use crate::safe_point::SafePoint;
 use crate::snapshot::SnapshotState;
@@ -57,6 +58,7 @@ pub struct Server {
     pub shards: Box<[ShardCell]>,
     pub workers: Box<[WorkerHandle]>,
     pub clients: Clients,
+    pub pubsub: PubSub,
     pub stats: ServerStats,
     pub safe_point: SafePoint,
     pub snapshot: SnapshotState,
@@ -106,6 +108,7 @@ impl Server {
             shards,
             workers,
             clients: Clients::default(),
+            pubsub: PubSub::new(worker_count),
             stats: ServerStats::default(),
             safe_point: SafePoint::new(worker_count),
             aof,

@@ -169,6 +169,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Connection => "connection",
         Group::Server => "server",
         Group::Transactions => "transactions",
+        Group::Pubsub => "pubsub",
     }
 }
 

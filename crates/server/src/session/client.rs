@@ -29,7 +29,7 @@ pub fn check_name(name: &[u8], what: &str) -> CommandResult {
     Ok(())
 }
 
-/// What kinds of clients there are. Replicas and subscribers do not exist yet.
+/// What kinds of clients there are. There are no replicas.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientType {
     Normal,
@@ -54,6 +54,13 @@ fn client_type(name: &[u8]) -> Result<ClientType, CommandError> {
             let name = String::from_utf8_lossy(name);
             CommandError::from(format!("ERR Unknown client type '{name}'"))
         })
+}
+
+fn type_of(record: &ClientRecord) -> ClientType {
+    match record.flags.load(Relaxed) & flag::PUBSUB {
+        0 => ClientType::Normal,
+        _ => ClientType::PubSub,
+    }
 }
 
 /// What CLIENT KILL's filters say; all must fit.
@@ -115,7 +122,7 @@ impl Filters {
     fn fit(&self, record: &ClientRecord, now_ms: i64) -> bool {
         let age_seconds = (now_ms - record.connected_at.0) / 1000;
         self.id.is_none_or(|id| id == record.id)
-            && self.kind.is_none_or(|kind| kind == ClientType::Normal)
+            && self.kind.is_none_or(|kind| kind == type_of(record))
             && self
                 .address
                 .as_ref()
@@ -238,10 +245,10 @@ impl Worker {
         let listed = match filter {
             None => clients.all(),
             Some(word) if args::is(word, "type") && argv.len() == 4 => {
-                match client_type(argv.arg(3))? {
-                    ClientType::Normal => clients.all(),
-                    ClientType::Master | ClientType::Replica | ClientType::PubSub => Vec::new(),
-                }
+                let kind = client_type(argv.arg(3))?;
+                let mut all = clients.all();
+                all.retain(|record| type_of(record) == kind);
+                all
             }
             Some(word) if args::is(word, "id") && argv.len() > 3 => {
                 let mut listed = Vec::new();
@@ -306,6 +313,7 @@ impl Worker {
 fn flag_letters(record: &ClientRecord) -> String {
     let flags = record.flags.load(Relaxed);
     let letters: String = [
+        (flags & flag::PUBSUB != 0, 'P'),
         (flags & flag::MULTI != 0, 'x'),
         (flags & flag::BLOCKED != 0, 'b'),
         (flags & flag::WATCH_BROKEN != 0, 'd'),
@@ -325,12 +333,16 @@ fn flag_letters(record: &ClientRecord) -> String {
     }
 }
 
+/// Output in front of this counts as `obl`, what is behind it in blocks of this size as `oll` and `omem`.
+const OUTPUT_BLOCK_BYTES: usize = 16 << 10;
+
 /// Appends a client's line of CLIENT LIST.
 fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
     let load = |counter: &std::sync::atomic::AtomicUsize| counter.load(Relaxed);
     let labels = labels(record).clone();
     let seconds_since = |ms: i64| (now_ms - ms).max(0) / 1000;
     let output = load(&record.output_bytes);
+    let queued = output.saturating_sub(OUTPUT_BLOCK_BYTES);
     let capacity = load(&record.output_capacity_bytes);
     let mut line = String::new();
     // Writing to a string cannot fail.
@@ -344,18 +356,24 @@ fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
     line.clear();
     let _ = write!(
         line,
-        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={} qbuf={} qbuf-free={} \
-         argv-mem=0 multi-mem={} rbs={capacity} rbp={capacity} obl={output} oll=0 omem=0 tot-mem={} \
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free={} \
+         argv-mem=0 multi-mem={} rbs={capacity} rbp={capacity} obl={} oll={} omem={} tot-mem={} \
          events={} cmd={} user=",
         seconds_since(record.connected_at.0),
         seconds_since(record.active_at.load(Relaxed)),
         flag_letters(record),
         record.db.load(Relaxed),
+        load(&record.subscriptions[0]),
+        load(&record.subscriptions[1]),
+        load(&record.subscriptions[2]),
         record.multi.load(Relaxed),
         load(&record.watches),
         load(&record.input_bytes),
         load(&record.input_free_bytes),
         load(&record.multi_bytes),
+        output - queued,
+        queued.div_ceil(OUTPUT_BLOCK_BYTES),
+        queued,
         load(&record.memory_bytes),
         if output > 0 { "rw" } else { "r" },
         record.last_command().map_or("NULL", |command| command.name),

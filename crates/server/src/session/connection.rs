@@ -5,6 +5,7 @@ use keyspace::DbIndex;
 use resp::{Argv, Protocol};
 
 use crate::worker::connection::{Connection, ReplyMode};
+use crate::worker::push::When;
 use crate::worker::Worker;
 
 const WRONG_PASS: CommandError =
@@ -22,6 +23,12 @@ const PROTO_NOT_INTEGER: CommandError =
 impl Worker {
     pub(super) fn ping(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
         match argv.len() {
+            1 | 2 if c.is_confined() => {
+                let mut reply = c.reply();
+                reply.array(2);
+                reply.bulk(b"pong");
+                reply.bulk(argv.get(1).unwrap_or_default());
+            }
             1 => c.reply().simple("PONG"),
             2 => c.reply().bulk(argv.arg(1)),
             _ => return Err(CommandError::wrong_arity("ping")),
@@ -106,6 +113,7 @@ impl Worker {
                 .name = name;
         }
         c.protocol = protocol;
+        c.subscriptions_changed();
         let id = c.record.id as i64;
         let mut reply = c.reply();
         reply.map(7);
@@ -129,6 +137,8 @@ impl Worker {
     pub(super) fn reset(&mut self, c: &mut Connection) -> CommandResult {
         c.transaction = None;
         self.forget_watches(c);
+        self.read_pushes(Some((c, When::Now)));
+        self.forget_subscriptions(c);
         c.db = DbIndex(0);
         c.protocol = Protocol::Resp2;
         c.reply_mode = ReplyMode::On;

@@ -8,6 +8,7 @@ mod debug;
 mod digest;
 mod info;
 mod persistence;
+mod pubsub;
 pub mod transaction;
 pub mod wait;
 
@@ -16,6 +17,7 @@ use keyspace::View;
 use resp::Argv;
 
 use crate::load::ReplyTo;
+use crate::pubsub::Kind;
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
 use crate::worker::Worker;
@@ -49,7 +51,7 @@ impl Worker {
         host: HostCommand,
         command: &'static Command,
         argv: Argv<'_>,
-        situation: Host<'_, '_>,
+        mut situation: Host<'_, '_>,
     ) -> CommandResult {
         match host {
             HostCommand::Auth => self.auth(c, argv),
@@ -77,11 +79,26 @@ impl Worker {
             HostCommand::Lastsave => self.lastsave(c),
             HostCommand::Multi => self.multi(c),
             HostCommand::Ping => self.ping(c, argv),
+            HostCommand::Psubscribe => self.subscribe(c, argv, Kind::Pattern, &situation),
+            HostCommand::Publish => self.publish_command(c, argv, Kind::Channel, &mut situation),
+            HostCommand::PubsubChannels => self.pubsub_channels(c, argv, Kind::Channel),
+            HostCommand::PubsubNumpat => self.pubsub_numpat(c),
+            HostCommand::PubsubNumsub => self.pubsub_numsub(c, argv, Kind::Channel),
+            HostCommand::PubsubShardchannels => self.pubsub_channels(c, argv, Kind::ShardChannel),
+            HostCommand::PubsubShardnumsub => self.pubsub_numsub(c, argv, Kind::ShardChannel),
+            HostCommand::Punsubscribe => self.unsubscribe(c, argv, Kind::Pattern, &situation),
             HostCommand::Quit => self.quit(c),
             HostCommand::Reset => self.reset(c),
             HostCommand::Save => self.save(c),
             HostCommand::Select => self.select(c, argv),
             HostCommand::Shutdown => self.shutdown(c, argv),
+            HostCommand::Spublish => {
+                self.publish_command(c, argv, Kind::ShardChannel, &mut situation)
+            }
+            HostCommand::Ssubscribe => self.subscribe(c, argv, Kind::ShardChannel, &situation),
+            HostCommand::Subscribe => self.subscribe(c, argv, Kind::Channel, &situation),
+            HostCommand::Sunsubscribe => self.unsubscribe(c, argv, Kind::ShardChannel, &situation),
+            HostCommand::Unsubscribe => self.unsubscribe(c, argv, Kind::Channel, &situation),
             HostCommand::Unwatch => self.unwatch(c),
             HostCommand::Wait => self.wait(c, argv, &situation),
             HostCommand::Waitaof => self.waitaof(c, argv, &situation),

@@ -10,8 +10,10 @@ use resp::{Parser, Protocol};
 
 use super::after::Origin;
 use super::posted::{Caller, Logged};
+use super::push::{Late, Subscriptions};
 use super::waits::Waits;
 use crate::clients::{flag, ClientRecord};
+use crate::pubsub::Kind;
 use crate::session::transaction::{Transaction, Watches};
 
 /// What CLIENT REPLY says about the replies to come.
@@ -43,6 +45,12 @@ pub struct Connection {
     pub no_evict: bool,
     pub transaction: Option<Transaction>,
     pub watches: Watches,
+    /// None when there are none.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Pushes to come behind the reply to the command that runs.
+    pub late: Late,
+    /// Its commands take the way of those that are checked one by one.
+    pub is_special: bool,
     /// A posted command or a request to the coordinator is under way: nothing of this
     /// connection runs until its reply is here.
     pub waiting: bool,
@@ -88,6 +96,9 @@ impl Connection {
             no_evict: false,
             transaction: None,
             watches: Watches::default(),
+            subscriptions: None,
+            late: Late::default(),
+            is_special: false,
             waiting: false,
             blocked: false,
             drops_reply: false,
@@ -128,7 +139,7 @@ impl Connection {
 
     /// Bytes of replies that the client has not read.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.sending_bytes
+        self.out.len() + self.late.len() + self.sending_bytes
     }
 
     /// Remembers what the command whose reply begins at `start` has to do with a shard's log.
@@ -150,6 +161,41 @@ impl Connection {
             self.last_writes.resize(index + 1, Lsn(0));
         }
         self.last_writes[index] = end;
+    }
+
+    /// It speaks RESP2, where a reply and a message cannot be told apart, and is subscribed: few
+    /// commands are allowed.
+    pub fn is_confined(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.is_subscribed()
+    }
+
+    /// What depends on subscriptions and protocol follows a change of either.
+    pub fn subscriptions_changed(&mut self) {
+        self.subscriptions.take_if(|own| own.is_empty());
+        self.is_special = self.is_confined();
+        let own = self.subscriptions.as_ref();
+        for kind in Kind::ALL {
+            let count = own.map_or(0, |own| own.count(kind));
+            self.record.subscriptions[kind as usize].store(count, Relaxed);
+        }
+    }
+
+    /// Publishes what CLIENT LIST shows of the output.
+    pub fn update_output(&self) {
+        let record = &*self.record;
+        let output = &record.output_capacity_bytes;
+        output.store(self.out.capacity(), Relaxed);
+        record.output_bytes.store(self.output_bytes(), Relaxed);
+        let subscriptions = self.subscriptions.as_ref();
+        let own = size_of::<Connection>() + size_of::<ClientRecord>();
+        record.memory_bytes.store(
+            own + self.input.capacity()
+                + self.out.capacity()
+                + self.late.len()
+                + self.sending_bytes
+                + subscriptions.map_or(0, |own| own.memory_bytes()),
+            Relaxed,
+        );
     }
 
     /// Publishes what CLIENT LIST shows.
@@ -178,20 +224,12 @@ impl Connection {
         record
             .input_free_bytes
             .store(self.input.capacity() - self.input.len(), Relaxed);
-        record
-            .output_capacity_bytes
-            .store(self.out.capacity(), Relaxed);
-        record.output_bytes.store(self.output_bytes(), Relaxed);
+        self.update_output();
         record.net_input_bytes.store(self.net_input_bytes, Relaxed);
         record
             .net_output_bytes
             .store(self.net_output_bytes, Relaxed);
         record.commands.store(self.commands, Relaxed);
-        let own = size_of::<Connection>() + size_of::<ClientRecord>();
-        record.memory_bytes.store(
-            own + self.input.capacity() + self.out.capacity() + self.sending_bytes,
-            Relaxed,
-        );
         if let Some(command) = last_command {
             record
                 .last_command
@@ -202,6 +240,7 @@ impl Connection {
             | bit(self.closing, flag::CLOSE_AFTER_REPLY)
             | bit(self.no_evict, flag::NO_EVICT)
             | bit(self.no_touch, flag::NO_TOUCH)
+            | bit(self.is_subscribed(), flag::PUBSUB)
             | bit(self.blocked, flag::BLOCKED);
         record.flags.store(flags, Relaxed);
     }

@@ -1,11 +1,13 @@
 //! What other threads tell a worker.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::OnceLock;
 
 use keyspace::inbox::Inbox;
 use reactor::{ConnId, Notifier, Stream};
 
 use super::posted::Reply;
+use crate::pubsub::Push;
 use crate::session::config::ConfigChange;
 
 pub enum Message {
@@ -17,6 +19,8 @@ pub enum Message {
     CoordinatorReply { conn: ConnId, reply: Vec<u8> },
     /// Disconnect a client, by CLIENT KILL.
     Kill(ConnId),
+    /// Something to send to some of its connections.
+    Push(Push),
     /// A CONFIG SET of what is listened on. For the accepting worker.
     SetConfig(ConfigChange),
 }
@@ -24,6 +28,8 @@ pub enum Message {
 #[derive(Default)]
 pub struct Mailbox {
     messages: Inbox<Message>,
+    /// What pushes that were posted and not delivered yet weigh.
+    push_bytes: AtomicUsize,
     /// Set by the worker once its event loop exists.
     notifier: OnceLock<Notifier>,
 }
@@ -38,6 +44,23 @@ impl Mailbox {
     pub fn post(&self, message: Message) {
         self.messages.post(message);
         self.wake();
+    }
+
+    /// Posts a push without waking the worker. Tells what all that wait there weigh.
+    pub fn post_push(&self, push: Push) -> usize {
+        let weight = push.weight_bytes();
+        // Counted before it can be delivered.
+        let before = self.push_bytes.fetch_add(weight, Relaxed);
+        self.messages.post(Message::Push(push));
+        before + weight
+    }
+
+    pub fn push_delivered(&self, push: &Push) {
+        self.push_bytes.fetch_sub(push.weight_bytes(), Relaxed);
+    }
+
+    pub fn push_backlog_bytes(&self) -> usize {
+        self.push_bytes.load(Relaxed)
     }
 
     /// Makes the worker's current or next wait end.

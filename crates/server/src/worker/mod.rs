@@ -9,6 +9,7 @@ pub mod connection;
 pub mod environment;
 pub mod mailbox;
 pub mod posted;
+pub mod push;
 pub mod route;
 mod run;
 mod serve;
@@ -16,6 +17,7 @@ mod shown;
 mod touched;
 mod waits;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use reactor::{ConnId, Listener, Options, Reactor};
 use resp::Span;
 
 use crate::clock;
+use crate::pubsub::Publisher;
 use crate::session::wait::Wish;
 use crate::shared::Server;
 use crate::stats::WorkerStats;
@@ -33,6 +36,7 @@ use connection::Connection;
 use environment::Environment;
 use mailbox::Message;
 use posted::{Posted, Reply};
+use push::Subscribers;
 use run::Planned;
 use touched::Touched;
 
@@ -41,6 +45,8 @@ pub const ACCEPTING_WORKER: usize = 0;
 
 /// Between two looks at timers: as often as Redis at its default `hz`.
 const CRON_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks at whether those who were held up may go on.
+const HELD_UP_INTERVAL: Duration = Duration::from_millis(1);
 
 pub struct Worker {
     pub(crate) index: usize,
@@ -69,7 +75,13 @@ pub struct Worker {
     posted: Vec<Posted>,
     /// Replies to commands run for other workers, to be delivered when the logs are written.
     posted_replies: Vec<(usize, Reply)>,
-    messages: Vec<Message>,
+    /// Taken from the mailbox and not looked at yet.
+    messages: VecDeque<Message>,
+    taken: Vec<Message>,
+    subscribers: Subscribers,
+    pub(crate) publisher: Publisher,
+    /// Connections that go on when less is to be delivered.
+    held_up: Vec<ConnId>,
     next_cron: Instant,
     next_listener: usize,
     /// Batches of requests run so far.
@@ -100,7 +112,11 @@ impl Worker {
             touched: Touched::new(server.shards.len()),
             posted: Vec::new(),
             posted_replies: Vec::new(),
-            messages: Vec::new(),
+            messages: VecDeque::new(),
+            taken: Vec::new(),
+            subscribers: Subscribers::default(),
+            publisher: Publisher::new(),
+            held_up: Vec::new(),
             next_cron: clock::instant(),
             next_listener: 0,
             batches: 0,
@@ -133,7 +149,10 @@ impl Worker {
 
     /// The first half of a turn: what is there is read and run.
     pub fn run_commands(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
-        let timeout = self.next_cron.saturating_duration_since(clock::instant());
+        let mut timeout = self.next_cron.saturating_duration_since(clock::instant());
+        if !self.held_up.is_empty() {
+            timeout = timeout.min(HELD_UP_INTERVAL);
+        }
         self.now_is_old = true;
         reactor.turn(Some(timeout), self)?;
         self.stats().turns.add(1);
@@ -142,6 +161,7 @@ impl Worker {
         self.serve_inbox(ShardIndex(self.index as u16));
         self.refresh_config();
         self.serve_wishes(reactor);
+        self.serve_held_up(reactor);
         self.cron(reactor);
         Ok(())
     }
@@ -150,6 +170,7 @@ impl Worker {
     pub fn settle(&mut self, reactor: &mut Reactor) {
         self.write_logs();
         self.deliver_posted_replies();
+        self.wake_receivers();
         self.send_replies(reactor);
     }
 

@@ -180,8 +180,11 @@ impl Worker {
                     &spans[item.first_span as usize..(item.first_span + item.span_count) as usize],
                 ),
             };
-            let plain =
-                open && c.authenticated && c.transaction.is_none() && c.reply_mode == ReplyMode::On;
+            let plain = open
+                && c.authenticated
+                && c.transaction.is_none()
+                && c.reply_mode == ReplyMode::On
+                && !c.is_special;
             match (item.command, item.key) {
                 (Some(command), Some((hash, shard)))
                     if plain && command.accepts_arity(argv.len()) =>
@@ -258,6 +261,7 @@ impl Worker {
         c.note_logged(start, shard, logged);
         if guard.after_due {
             self.after_run(Some(c.origin(self.index)), &mut [guard]);
+            self.after_reply(c);
         }
     }
 
@@ -342,12 +346,19 @@ impl Worker {
             c.reply().error(error.text());
         }
         if matches!(c.reply_mode, ReplyMode::Off | ReplyMode::SkipThis) {
-            c.out.truncate(start);
+            // What is pushed is sent all the same.
+            if !resolved
+                .as_ref()
+                .is_ok_and(|command| replies_by_push(command))
+            {
+                c.out.truncate(start);
+            }
             c.drops_reply = c.waiting;
         }
         if c.reply_mode == ReplyMode::SkipThis {
             c.reply_mode = ReplyMode::On;
         }
+        self.after_reply(c);
         resolved.ok()
     }
 
@@ -427,6 +438,9 @@ impl Worker {
         }
         if c.transaction.is_some() && command.flags.contains(Flags::NO_MULTI) {
             return Err(NOT_IN_MULTI);
+        }
+        if c.is_confined() && !is_allowed_when_confined(command) {
+            return Err(errors::not_while_subscribed(command.name));
         }
         if self.server.is_loading() && !command.flags.contains(Flags::LOADING) {
             return Err(LOADING);
@@ -735,6 +749,28 @@ fn resolve(
         return Err((Some(command), CommandError::wrong_arity(command.name)));
     }
     Ok(command)
+}
+
+/// Whether the command's reply is a push, or what stands for one in RESP2.
+fn replies_by_push(command: &Command) -> bool {
+    use HostCommand as H;
+    matches!(
+        command.run,
+        Run::Host(
+            H::Subscribe
+                | H::Psubscribe
+                | H::Ssubscribe
+                | H::Unsubscribe
+                | H::Punsubscribe
+                | H::Sunsubscribe
+        )
+    )
+}
+
+/// Whether a subscribed connection that speaks RESP2 may call it.
+fn is_allowed_when_confined(command: &Command) -> bool {
+    use HostCommand as H;
+    replies_by_push(command) || matches!(command.run, Run::Host(H::Ping | H::Quit | H::Reset))
 }
 
 /// A request's first line or header, in HTTP.

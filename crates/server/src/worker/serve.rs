@@ -39,7 +39,7 @@ impl Worker {
     }
 
     /// Runs `f` on a connection taken out of the table, so that it can use the whole worker.
-    fn with_connection<R>(
+    pub(super) fn with_connection<R>(
         &mut self,
         conn: ConnId,
         f: impl FnOnce(&mut Worker, &mut Connection) -> R,
@@ -51,9 +51,9 @@ impl Worker {
     }
 
     pub(super) fn read_mailbox(&mut self, reactor: &mut Reactor) {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.server.workers[self.index].mailbox.take(&mut messages);
-        for message in messages.drain(..) {
+        self.collect_messages();
+        // What runs here may take pushes out of the middle.
+        while let Some(message) = self.messages.pop_front() {
             match message {
                 Message::Connection { stream, tag } => self.add_connection(reactor, stream, tag),
                 Message::Reply(reply) => self.take_reply(reactor, reply),
@@ -75,10 +75,10 @@ impl Worker {
                         worker.mark_dirty(c);
                     });
                 }
+                Message::Push(push) => self.deliver(&push, None),
                 Message::SetConfig(change) => self.set_config(reactor, change),
             }
         }
-        self.messages = messages;
     }
 
     fn add_connection(&mut self, reactor: &mut Reactor, stream: Stream, _tag: u32) {
@@ -139,6 +139,7 @@ impl Worker {
             flags: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             watches: AtomicUsize::new(0),
+            subscriptions: Default::default(),
             multi_bytes: AtomicUsize::new(0),
             input_bytes: AtomicUsize::new(0),
             input_free_bytes: AtomicUsize::new(0),
@@ -169,6 +170,7 @@ impl Worker {
             return;
         };
         self.forget_watches(&mut c);
+        self.forget_subscriptions(&mut c);
         self.server.clients.remove(c.record.id);
         self.server.workers[self.index]
             .connections
@@ -188,6 +190,7 @@ impl Worker {
                 c.out.extend_from_slice(&reply.bytes);
             }
             c.waiting = false;
+            c.flush_late(&worker.server.aof);
             worker.go_on(reactor, c);
         });
     }
@@ -227,7 +230,7 @@ impl Worker {
     }
 
     /// Processes what a connection has received.
-    fn go_on(&mut self, reactor: &mut Reactor, c: &mut Connection) {
+    pub(super) fn go_on(&mut self, reactor: &mut Reactor, c: &mut Connection) {
         if !c.waiting && !c.closing && !c.receiving_large && !c.input.is_empty() {
             let mut input = std::mem::take(&mut c.input);
             let (used, wanted) = self.process(c, &input);
@@ -348,6 +351,7 @@ impl Worker {
             reactor.close_after_send(c.id);
             return true;
         }
+        c.update_output();
         self.exceeds_output_limit(reactor, c)
     }
 
@@ -380,7 +384,11 @@ impl Worker {
 
     /// Disconnects a client that does not read its replies, as `client-output-buffer-limit` says.
     fn exceeds_output_limit(&mut self, reactor: &mut Reactor, c: &mut Connection) -> bool {
-        let limit = &self.config.client_output_buffer_limit.normal;
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = match c.is_subscribed() {
+            true => &limits.pubsub,
+            false => &limits.normal,
+        };
         let bytes = c.output_bytes() as u64;
         let hard = limit.hard_bytes > 0 && bytes > limit.hard_bytes;
         let soft = limit.soft_bytes > 0 && bytes > limit.soft_bytes;
@@ -517,6 +525,7 @@ impl Handler for Worker {
         self.with_connection(conn, |worker, c| {
             c.sending_bytes = 0;
             keep_buffer(c, buf);
+            c.update_output();
             worker.mark_dirty(c);
         });
     }

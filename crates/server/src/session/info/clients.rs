@@ -30,7 +30,13 @@ fn write(facts: &Facts, out: &mut String) {
                 f.server.aof.sync_waiters.load(Relaxed).to_string()
             }),
             ("tracking_clients", |_| "0".into()),
-            ("pubsub_clients", |_| "0".into()),
+            ("pubsub_clients", |f| {
+                let all = f.server.clients.all();
+                let subscribed = all
+                    .iter()
+                    .filter(|r| r.subscriptions.iter().any(|count| count.load(Relaxed) > 0));
+                subscribed.count().to_string()
+            }),
             ("watching_clients", |f| {
                 let all = f.server.clients.all();
                 let watching = all.iter().filter(|r| r.watches.load(Relaxed) > 0);

@@ -1,5 +1,7 @@
 //! `# Stats`.
 
+use crate::pubsub::Kind;
+
 use super::{put, Field, Section};
 
 pub const SECTION: Section = Section {
@@ -59,9 +61,15 @@ const FIELDS: &[Field] = &[
     ("keyspace_misses", |f| {
         f.sum(|shard| shard.misses).to_string()
     }),
-    ("pubsub_channels", |_| "0".into()),
-    ("pubsub_patterns", |_| "0".into()),
-    ("pubsubshard_channels", |_| "0".into()),
+    ("pubsub_channels", |f| {
+        f.server.pubsub.len(Kind::Channel).to_string()
+    }),
+    ("pubsub_patterns", |f| {
+        f.server.pubsub.len(Kind::Pattern).to_string()
+    }),
+    ("pubsubshard_channels", |f| {
+        f.server.pubsub.len(Kind::ShardChannel).to_string()
+    }),
     ("latest_fork_usec", |f| {
         f.server.stats.latest_fork_micros.get().to_string()
     }),
