@@ -208,6 +208,12 @@ impl Command {
         }
     }
 
+    /// Whether it is refused when memory is short.
+    #[inline]
+    pub fn needs_memory(&self) -> bool {
+        self.flags.contains(Flags::DENYOOM)
+    }
+
     #[inline]
     pub fn is_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)

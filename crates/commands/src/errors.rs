@@ -155,6 +155,12 @@ pub const BAD_PAYLOAD: CommandError =
 pub const BAD_DATA_FORMAT: CommandError = CommandError::new("ERR Bad data format");
 pub const INVALID_FIRST_DB_INDEX: CommandError = CommandError::new("ERR invalid first DB index");
 pub const INVALID_SECOND_DB_INDEX: CommandError = CommandError::new("ERR invalid second DB index");
+pub const LFU_POLICY: CommandError = CommandError::new(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+     switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+pub const OUT_OF_MEMORY: CommandError =
+    CommandError::new("OOM command not allowed when used memory > 'maxmemory'.");
 pub const NO_LFU_POLICY: CommandError = CommandError::new(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
      when switching between policies at runtime LRU and LFU data will take some time to adjust.",

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use datatypes::list::Node;
 use datatypes::{Hash, Limits, List, Listpack, Rng, Set, SortedSet, Value};
-use keyspace::{DbIndex, EntryRef, Shard, ShardIndex, SlotMap, UnixMillis, ValueRef, View};
+use keyspace::{
+    AccessPolicy, DbIndex, EntryRef, Shard, ShardIndex, SlotMap, UnixMillis, ValueRef, View,
+};
 use resp::{split_arguments, Argv, OwnedArgv, Parser, ParserLimits, Protocol, Reply, Step};
 
 use crate::command::{Command, Run};
@@ -46,7 +48,7 @@ impl World {
             let (garbage, _) = crossbeam_channel::unbounded();
             let mut shard = Shard::new(ShardIndex(index), slots, DATABASES, garbage);
             shard.log.set_enabled(true);
-            shard.set_clock((START.0 / 1000) as u32);
+            shard.set_access_clock((START.0 / 1000) as u32, AccessPolicy::Recency);
             shard
         };
         let count = usize::from(shards);
@@ -90,7 +92,7 @@ impl World {
         let seconds = (self.now.0 / 1000) as u32;
         self.shards
             .iter_mut()
-            .for_each(|shard| shard.set_clock(seconds));
+            .for_each(|shard| shard.set_access_clock(seconds, AccessPolicy::Recency));
     }
 
     fn run_argv(&mut self, argv: Argv<'_>) -> Vec<u8> {

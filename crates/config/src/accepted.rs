@@ -30,15 +30,8 @@ use Flags as F;
 
 #[rustfmt::skip]
 pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
-    // Memory limit and eviction.
-    row("maxmemory", Kind::Memory { min: 0, max: u64::MAX }, "0"),
-    row("maxmemory-policy", Enum(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
-        "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction"),
-    row("maxmemory-samples", int(1, 64), "5"),
-    row("maxmemory-eviction-tenacity", int(0, 100), "10"),
+    // Memory limits.
     row("maxmemory-clients", Kind::MemoryOrPercent, "0"),
-    row("lfu-log-factor", int(0, I32_MAX), "10"),
-    row("lfu-decay-time", int(0, I32_MAX), "1"),
     row("oom-score-adj", Enum(&["no", "yes", "relative", "absolute"]), "no").check(relative_is_yes),
     row("oom-score-adj-values", Kind::OomScores, "0 200 800"),
 

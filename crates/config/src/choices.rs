@@ -69,6 +69,21 @@ choice! {
 }
 
 choice! {
+    /// Which keys are deleted when the memory limit is reached.
+    MaxmemoryPolicy {
+        VolatileLru = "volatile-lru",
+        VolatileLfu = "volatile-lfu",
+        VolatileRandom = "volatile-random",
+        VolatileTtl = "volatile-ttl",
+        AllkeysLru = "allkeys-lru",
+        AllkeysLfu = "allkeys-lfu",
+        AllkeysRandom = "allkeys-random",
+        /// None: commands that need memory are refused.
+        Noeviction = "noeviction",
+    }
+}
+
+choice! {
     /// What moves bytes between sockets and workers.
     IoBackend {
         /// io_uring where it works, else epoll.

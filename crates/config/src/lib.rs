@@ -23,8 +23,8 @@ mod table;
 mod words;
 
 pub use choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump,
-    StorageBackend, Supervised,
+    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
+    SanitizeDump, StorageBackend, Supervised,
 };
 pub use get_set::{Origin, SetError};
 pub use kind::{BufferLimit, BufferLimits, Kind, SavePoint, ShutdownOn, Value};

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump,
-    StorageBackend, Supervised,
+    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
+    SanitizeDump, StorageBackend, Supervised,
 };
 use crate::kind::{BufferLimits, SavePoint, ShutdownOn, Value};
 use crate::table;
@@ -153,6 +153,18 @@ settings! {
     zset_max_listpack_value_bytes: u64,
     hll_sparse_max_bytes: u64,
 
+    // The memory limit, and who goes when it is reached.
+    /// 0: none.
+    maxmemory_bytes: u64,
+    maxmemory_policy: MaxmemoryPolicy,
+    /// Keys looked at for one that is evicted.
+    maxmemory_samples: u32,
+    /// How long a command may evict, from 0 (hardly) to 100 (until it is done).
+    maxmemory_eviction_tenacity: u32,
+    lfu_log_factor: u32,
+    /// 0: counters do not decay.
+    lfu_decay_minutes: u32,
+
     // Freeing in the background.
     lazyfree_lazy_eviction: bool,
     lazyfree_lazy_expire: bool,
@@ -205,7 +217,8 @@ macro_rules! integer_setting {
     ($($kind:ty)+) => {$(
         impl Setting for $kind {
             fn to_value(&self) -> Value {
-                Value::Int(i64::try_from(*self).expect("bounded by its row"))
+                // Only a number of bytes may be larger.
+                i64::try_from(*self).map_or(Value::Bytes(*self as u64), Value::Int)
             }
             fn set_value(&mut self, value: Value) {
                 match value {
@@ -275,7 +288,7 @@ macro_rules! choice_setting {
         }
     )+};
 }
-choice_setting!(AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel SanitizeDump StorageBackend Supervised);
+choice_setting!(AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel MaxmemoryPolicy SanitizeDump StorageBackend Supervised);
 
 macro_rules! plain_setting {
     ($($kind:ty: $variant:ident;)+) => {$(

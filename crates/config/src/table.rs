@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use crate::accepted::ACCEPTED_ONLY;
 use crate::choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, SanitizeDump,
-    StorageBackend, Supervised,
+    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
+    SanitizeDump, StorageBackend, Supervised,
 };
 use crate::kind::{Kind, Value};
 use crate::settings::{Config, Setting};
@@ -308,6 +308,14 @@ const MEANINGFUL: &[Directive] = &[
     row!("zset-max-listpack-value", memory(0), "64", zset_max_listpack_value_bytes)
         .old_name("zset-max-ziplist-value"),
     row!("hll-sparse-max-bytes", memory(0), "3000", hll_sparse_max_bytes),
+
+    // The memory limit, and who goes when it is reached.
+    row!("maxmemory", memory(0), "0", maxmemory_bytes),
+    row!("maxmemory-policy", Enum(MaxmemoryPolicy::WORDS), "noeviction", maxmemory_policy),
+    row!("maxmemory-samples", int(1, 64), "5", maxmemory_samples),
+    row!("maxmemory-eviction-tenacity", int(0, 100), "10", maxmemory_eviction_tenacity),
+    row!("lfu-log-factor", int(0, I32_MAX), "10", lfu_log_factor),
+    row!("lfu-decay-time", int(0, I32_MAX), "1", lfu_decay_minutes),
 
     // Freeing in the background.
     row!("lazyfree-lazy-eviction", Bool, "no", lazyfree_lazy_eviction),

@@ -10,6 +10,7 @@ use datatypes::ptr_table::{PtrTable, Slot};
 use datatypes::value::Value;
 use datatypes::Rng;
 
+use crate::access::AccessClock;
 use crate::entry::{Entry, EntryRef, NewValue};
 use crate::types::UnixMillis;
 use crate::view::Key;
@@ -32,8 +33,8 @@ pub(crate) enum Probe {
 pub struct Db {
     table: PtrTable,
     expires: PtrTable,
-    /// What entries' access clocks are set to; see [`Db::set_clock`].
-    clock: u32,
+    /// What entries' access clocks are set by.
+    pub access: AccessClock,
 }
 
 fn hash_of(ptr: NonNull<u8>) -> u64 {
@@ -107,8 +108,9 @@ impl Db {
     #[inline]
     pub(crate) fn touch_at(&mut self, slot: Slot) {
         // Written only when it changed: a page that a snapshot shares is not copied for it.
-        if self.entry_at(slot).access_clock() != self.clock {
-            let clock = self.clock;
+        let before = self.entry_at(slot).access_clock();
+        let clock = self.access.touched(before);
+        if clock != before {
             self.with_entry(slot, |entry| entry.set_access_clock(clock));
         }
     }
@@ -153,17 +155,7 @@ impl Db {
         self.with_entry(slot, |entry| entry.change_owned(change))
     }
 
-    /// Sets the clock that reads and writes leave in the entries they touch: seconds, of which
-    /// 24 bits count.
-    pub fn set_clock(&mut self, seconds: u32) {
-        self.clock = seconds & 0x00ff_ffff;
-    }
-
-    pub fn clock(&self) -> u32 {
-        self.clock
-    }
-
-    /// Sets the access clock of one key, as RESTORE with IDLETIME does.
+    /// Sets the access clock of one key, as RESTORE does with IDLETIME or FREQ.
     pub fn set_access_clock(&mut self, key: Key<'_>, clock: u32) {
         if let Some(slot) = self.slot(key.hash, key.bytes) {
             self.with_entry(slot, |entry| entry.set_access_clock(clock));
@@ -179,11 +171,14 @@ impl Db {
                 Expiry::Set(at) => at,
             };
             let mut entry = Entry::new(key.bytes, value, expire_at);
-            entry.set_access_clock(self.clock);
+            entry.set_access_clock(self.access.fresh());
             self.insert_at(key.hash, entry);
             return None;
         };
-        let old_expiry = self.with_entry(slot, |entry| entry.as_ref().expire_at());
+        let (old_expiry, old_clock) = {
+            let old = self.entry_at(slot);
+            (old.expire_at(), old.access_clock())
+        };
         let expire_at = match expiry {
             Expiry::Keep => old_expiry,
             Expiry::Set(at) => at,
@@ -192,7 +187,7 @@ impl Db {
             && self.with_entry(slot, |entry| {
                 entry.overwrite(&value) && entry.set_expiry_in_place(expire_at)
             });
-        let clock = self.clock;
+        let clock = self.access.touched(old_clock);
         if in_place {
             self.with_entry(slot, |entry| entry.set_access_clock(clock));
             return None;

@@ -4,10 +4,12 @@
 //! What a value is made of belongs to `datatypes`; what a command does with it to `commands`.
 //! Nothing here reads a clock, opens a file or knows a socket.
 
+pub mod access;
 mod atomics;
 pub mod baton;
 pub mod db;
 pub mod entry;
+pub mod evict;
 pub mod inbox;
 pub mod log;
 pub mod pending;
@@ -18,9 +20,11 @@ pub mod types;
 pub mod view;
 pub mod watch;
 
+pub use access::{AccessClock, AccessPolicy};
 pub use baton::Baton;
 pub use db::{Db, Expiry};
 pub use entry::{Entry, EntryRef, NewValue, OwnedValue, StringRef, ValueRef};
+pub use evict::{Eviction, EvictionOrder};
 pub use log::Log;
 pub use pending::Pending;
 pub use post::Post;

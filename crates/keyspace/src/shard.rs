@@ -5,8 +5,10 @@
 use crossbeam_channel::Sender;
 use datatypes::{Rng, Value};
 
+use crate::access::AccessPolicy;
 use crate::db::{Db, Probe};
 use crate::entry::{Entry, EntryRef};
+use crate::evict::Candidates;
 use crate::log::Log;
 use crate::pending::Pending;
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
@@ -26,6 +28,7 @@ pub struct ShardStats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    pub evicted_keys: u64,
 }
 
 pub struct Shard {
@@ -45,6 +48,8 @@ pub struct Shard {
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
     expire_db: usize,
+    /// Keys seen by eviction that are the best to go.
+    pub(crate) candidates: Candidates,
 }
 
 impl Shard {
@@ -67,6 +72,7 @@ impl Shard {
             after_due: false,
             garbage,
             expire_db: 0,
+            candidates: Candidates::default(),
         }
     }
 
@@ -89,9 +95,11 @@ impl Shard {
         &mut self.dbs[db.0 as usize]
     }
 
-    /// Sets the access clock of all databases; see [`Db::set_clock`].
-    pub fn set_clock(&mut self, seconds: u32) {
-        self.dbs.iter_mut().for_each(|db| db.set_clock(seconds));
+    /// Sets the time and policy by which all databases note accesses.
+    pub fn set_access_clock(&mut self, seconds: u32, policy: AccessPolicy) {
+        self.dbs
+            .iter_mut()
+            .for_each(|db| db.access.set(seconds, policy));
     }
 
     /// Leaves freeing to another thread.
@@ -116,9 +124,8 @@ impl Shard {
 
     /// Empties a database and returns what was in it.
     pub fn take_db(&mut self, db: DbIndex) -> Db {
-        let clock = self.db(db).clock();
         let old = std::mem::take(self.db_mut(db));
-        self.db_mut(db).set_clock(clock);
+        self.db_mut(db).access = old.access.clone();
         if !old.is_empty() {
             self.pending.changed_all();
         }

@@ -13,6 +13,7 @@ mod exit;
 mod load;
 mod load_progress;
 mod logger;
+mod memory_limit;
 pub mod names;
 mod pubsub;
 pub mod recovery;

@@ -14,6 +14,7 @@ use keyspace::{Post, Shard, ShardIndex, SlotMap, UnixMillis};
 use crate::aof::Aof;
 use crate::clients::Clients;
 use crate::coordinator;
+use crate::memory_limit::MemoryLimit;
 use crate::pubsub::PubSub;
 use crate::renames::Renames;
 use crate::safe_point::SafePoint;
@@ -62,6 +63,7 @@ pub struct Server {
     pub stats: ServerStats,
     pub safe_point: SafePoint,
     pub snapshot: SnapshotState,
+    pub memory: MemoryLimit,
     pub aof: Aof,
     pub coordinator: Sender<coordinator::Request>,
     /// Read the dataset first; commands without the flag `loading` are refused meanwhile.
@@ -101,6 +103,7 @@ impl Server {
         let worker_count = workers.len();
         Server {
             snapshot: SnapshotState::new(identity.started_at),
+            memory: MemoryLimit::new(shards.len()),
             last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
             clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
             identity,

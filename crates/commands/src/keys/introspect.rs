@@ -1,11 +1,11 @@
 //! What the server knows about a key besides its value: OBJECT and MEMORY.
 
-use keyspace::EntryRef;
+use keyspace::{AccessClock, AccessPolicy, EntryRef};
 
 use crate::args;
 use crate::command::{Command, Flags, Group, Run};
 use crate::context::Ctx;
-use crate::errors::{CommandResult, NO_LFU_POLICY, SYNTAX};
+use crate::errors::{CommandResult, LFU_POLICY, NO_LFU_POLICY, SYNTAX};
 use crate::help;
 use crate::key_spec::KeySpec;
 use crate::keys;
@@ -129,16 +129,33 @@ fn object_encoding(c: &mut Ctx<'_, '_>) -> CommandResult {
 }
 
 fn object_freq(c: &mut Ctx<'_, '_>) -> CommandResult {
-    about(c, |_, _| Err(NO_LFU_POLICY))
+    let access = access_clock(c);
+    about(c, |entry, reply| {
+        if access.policy() == AccessPolicy::Recency {
+            return Err(NO_LFU_POLICY);
+        }
+        reply.integer(access.frequency(entry.access_clock()).into());
+        Ok(())
+    })
 }
 
 fn object_idletime(c: &mut Ctx<'_, '_>) -> CommandResult {
-    let clock = (c.keys.now.0 / 1000) as u32;
+    let access = access_clock(c);
     about(c, |entry, reply| {
-        let idle = clock.wrapping_sub(entry.access_clock()) & 0x00ff_ffff;
-        reply.integer(idle.into());
+        if access.policy() != AccessPolicy::Recency {
+            return Err(LFU_POLICY);
+        }
+        reply.integer(access.idle_seconds(entry.access_clock()).into());
         Ok(())
     })
+}
+
+/// By which accesses of the key are noted, at the time of this command.
+fn access_clock(c: &mut Ctx<'_, '_>) -> AccessClock {
+    let key = c.key(2);
+    let mut access = c.keys.db_of(key).access.clone();
+    access.set((c.keys.now.0 / 1000) as u32, access.policy());
+    access
 }
 
 fn object_refcount(c: &mut Ctx<'_, '_>) -> CommandResult {

@@ -3,7 +3,9 @@
 //! A key may move to another shard. Then its new shard logs a command that stores it whole, and
 //! its old one a deletion, as neither can be replayed from the other's log.
 
-use keyspace::{DbIndex, EntryRef, Expiry, Key, NewValue, StringRef, UnixMillis, ValueRef};
+use keyspace::{
+    AccessPolicy, DbIndex, EntryRef, Expiry, Key, NewValue, StringRef, UnixMillis, ValueRef,
+};
 
 use crate::args;
 use crate::command::{Command, Flags, Run};
@@ -230,8 +232,8 @@ fn dump(c: &mut Ctx<'_, '_>) -> CommandResult {
 struct RestoreOptions {
     replace: bool,
     absolute: bool,
-    idle_seconds: Option<i64>,
-    frequency: Option<i64>,
+    idle_seconds: Option<u64>,
+    frequency: Option<u8>,
 }
 
 fn restore_options(c: &Ctx<'_, '_>) -> Result<RestoreOptions, CommandError> {
@@ -244,17 +246,13 @@ fn restore_options(c: &Ctx<'_, '_>) -> Result<RestoreOptions, CommandError> {
             _ if args::is(word, "absttl") => options.absolute = true,
             Some(value) if args::is(word, "idletime") && options.frequency.is_none() => {
                 let seconds = args::integer(value)?;
-                if seconds < 0 {
-                    return Err(INVALID_IDLETIME);
-                }
+                let seconds = u64::try_from(seconds).map_err(|_| INVALID_IDLETIME)?;
                 options.idle_seconds = Some(seconds);
                 index += 1;
             }
             Some(value) if args::is(word, "freq") && options.idle_seconds.is_none() => {
                 let frequency = args::integer(value)?;
-                if !(0..=255).contains(&frequency) {
-                    return Err(INVALID_FREQ);
-                }
+                let frequency = u8::try_from(frequency).map_err(|_| INVALID_FREQ)?;
                 options.frequency = Some(frequency);
                 index += 1;
             }
@@ -295,9 +293,14 @@ fn restore(c: &mut Ctx<'_, '_>) -> CommandResult {
     };
     let db = c.keys.db_of_mut(key);
     db.set(key, value, Expiry::Set(expire_at));
-    if let Some(idle) = options.idle_seconds {
-        let clock = i64::from(db.clock()).wrapping_sub(idle);
-        db.set_access_clock(key, clock as u32 & 0x00ff_ffff);
+    // Redis heeds what the policy in force has a use for.
+    let clock = match (db.access.policy(), options.idle_seconds, options.frequency) {
+        (AccessPolicy::Recency, Some(idle), _) => Some(db.access.of_idle(idle)),
+        (AccessPolicy::Frequency { .. }, _, Some(often)) => Some(db.access.of_frequency(often)),
+        _ => None,
+    };
+    if let Some(clock) = clock {
+        db.set_access_clock(key, clock);
     }
     let mut digits = itoa::Buffer::new();
     let at = digits.format(expire_at.map_or(0, |at| at.0)).as_bytes();

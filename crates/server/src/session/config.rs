@@ -92,6 +92,7 @@ impl Worker {
                 shard.stats = Default::default();
             }
             Totals::reset(server);
+            server.memory.reset();
             server.stats.latest_fork_micros.set(0);
             server.stats.latest_fork_freeze_micros.set(0);
         });

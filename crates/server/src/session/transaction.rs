@@ -38,6 +38,13 @@ impl Transaction {
         self.queued.push((command, argv.to_owned()));
     }
 
+    /// Whether a command is queued that is refused when memory is short.
+    pub fn needs_memory(&self) -> bool {
+        self.queued
+            .iter()
+            .any(|(command, _)| command.needs_memory())
+    }
+
     pub fn abort(&mut self) {
         self.aborted = true;
     }

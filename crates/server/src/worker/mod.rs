@@ -8,6 +8,7 @@ pub mod after;
 pub mod connection;
 pub mod environment;
 pub mod mailbox;
+pub mod memory;
 pub mod posted;
 pub mod push;
 pub mod route;
@@ -35,6 +36,7 @@ use crate::stats::WorkerStats;
 use connection::Connection;
 use environment::Environment;
 use mailbox::Message;
+use memory::MemoryGate;
 use posted::{Posted, Reply};
 use push::Subscribers;
 use run::Planned;
@@ -69,6 +71,7 @@ pub struct Worker {
     awaits_durable: bool,
     /// Connections that wait by WAIT or WAITAOF.
     pub(crate) wishes: Vec<(ConnId, Wish)>,
+    gate: MemoryGate,
     plan: Vec<Planned>,
     spans: Vec<Span>,
     touched: Touched,
@@ -107,6 +110,7 @@ impl Worker {
             awaiting_durable: Vec::new(),
             awaits_durable: false,
             wishes: Vec::new(),
+            gate: MemoryGate::default(),
             plan: Vec::new(),
             spans: Vec::new(),
             touched: Touched::new(server.shards.len()),
@@ -207,6 +211,7 @@ impl Worker {
             self.config = self.server.config();
             self.cross_shard = self.config.cross_shard;
             self.env.configure(&self.config);
+            self.gate.configure();
         }
     }
 
@@ -217,7 +222,10 @@ impl Worker {
         }
         self.expire_cycle();
         self.close_idle(reactor);
-        self.next_cron = now + CRON_INTERVAL;
+        self.next_cron = match self.evict_in_background() {
+            true => now,
+            false => now + CRON_INTERVAL,
+        };
     }
 
     /// Deletes keys of the home shard whose time has passed.
@@ -234,11 +242,13 @@ impl Worker {
         let Some(mut guard) = cell.baton.try_take() else {
             return;
         };
-        guard.set_clock(
+        guard.set_access_clock(
             server
                 .clock_seconds
                 .load(std::sync::atomic::Ordering::Relaxed),
+            memory::access_policy(&self.config),
         );
+        self.note_evictable(&guard);
         let active = server
             .active_expire
             .load(std::sync::atomic::Ordering::Relaxed)

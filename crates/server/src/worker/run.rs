@@ -187,7 +187,9 @@ impl Worker {
                 && !c.is_special;
             match (item.command, item.key) {
                 (Some(command), Some((hash, shard)))
-                    if plain && command.accepts_arity(argv.len()) =>
+                    if plain
+                        && command.accepts_arity(argv.len())
+                        && !(command.needs_memory() && self.gate.is_due()) =>
                 {
                     if held.as_ref().is_none_or(|(held, _)| *held != shard) {
                         self.release(held.take());
@@ -426,7 +428,7 @@ impl Worker {
     }
 
     /// The checks before a command runs or is queued, in Redis's order.
-    fn admit(&self, c: &Connection, command: &'static Command) -> CommandResult {
+    fn admit(&mut self, c: &Connection, command: &'static Command) -> CommandResult {
         if matches!(command.run, Run::Host(HostCommand::Debug)) {
             self.admit_debug(c)?;
         }
@@ -445,8 +447,26 @@ impl Worker {
         if self.server.is_loading() && !command.flags.contains(Flags::LOADING) {
             return Err(LOADING);
         }
+        if self.gate.is_due() {
+            self.make_room_for(c, command)?;
+        }
         match self.refusal_of_writes() {
             Some(refusal) if command.is_write() || command.name == "ping" => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Evicts if memory is short. Refuses what needs memory if that does not help; what is queued always needs some.
+    fn make_room_for(&mut self, c: &Connection, command: &'static Command) -> CommandResult {
+        let needs_memory = match &c.transaction {
+            Some(queued) if matches!(command.run, Run::Host(HostCommand::Exec)) => {
+                queued.needs_memory()
+            }
+            Some(_) => !transaction::is_transaction_control(command),
+            None => command.needs_memory(),
+        };
+        match self.make_room() {
+            Err(refusal) if needs_memory => Err(refusal),
             _ => Ok(()),
         }
     }

@@ -52,11 +52,15 @@ const FIELDS: &[Field] = &[
     ("expire_cycle_cpu_milliseconds", |f| {
         (f.totals.expire_cycle_micros / 1000).to_string()
     }),
-    ("evicted_keys", |_| "0".into()),
+    ("evicted_keys", |f| f.sum(|shard| shard.evicted).to_string()),
     ("evicted_clients", |_| "0".into()),
     ("evicted_scripts", |_| "0".into()),
-    ("total_eviction_exceeded_time", |_| "0".into()),
-    ("current_eviction_exceeded_time", |_| "0".into()),
+    ("total_eviction_exceeded_time", |f| {
+        f.server.memory.beyond_total_ms().to_string()
+    }),
+    ("current_eviction_exceeded_time", |f| {
+        f.server.memory.beyond_now_ms().to_string()
+    }),
     ("keyspace_hits", |f| f.sum(|shard| shard.hits).to_string()),
     ("keyspace_misses", |f| {
         f.sum(|shard| shard.misses).to_string()
