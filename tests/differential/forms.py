@@ -73,6 +73,27 @@ HYPERLOGLOGS = """
 1 * SET k v
 """
 
+GEO = """
+20 * GEOADD k {lon lat m}
+6 * GEOADD k [NX|XX] [CH] {lon lat m}
+3 * ZADD k score m
+3 * ZREM k {m}
+8 * GEOPOS k {m}
+8 * GEODIST k m m [unit]
+6 * GEOHASH k {m}
+12 * GEOSEARCH k FROMMEMBER m BYRADIUS radius unit [ASC|DESC|WITHDIST|ASC WITHHASH] [COUNT count]
+12 * GEOSEARCH k FROMLONLAT lon lat BYRADIUS radius unit [WITHDIST] [WITHCOORD] [WITHHASH]
+8 * GEOSEARCH k FROMLONLAT lon lat BYBOX radius radius unit [ASC|DESC] [WITHDIST]
+6 * GEOSEARCH k FROMMEMBER m BYBOX radius radius unit [COUNT count ANY] [WITHCOORD]
+3 * GEOSEARCH k [FROMMEMBER m] [FROMLONLAT lon lat] [BYBOX radius radius unit] [BYRADIUS radius unit] [ANY] [STOREDIST]
+6 * GEOSEARCHSTORE k k FROMMEMBER m BYRADIUS radius unit [STOREDIST]
+6 * GEOSEARCHSTORE k k FROMLONLAT lon lat BYBOX radius radius unit [COUNT count ANY]
+4 * GEORADIUS k lon lat radius unit [WITHDIST] [WITHHASH] [STORE k|STOREDIST k]
+4 * GEORADIUSBYMEMBER k m radius unit [ASC|DESC] [STORE k|STOREDIST k]
+2 * GEORADIUS_RO k lon lat radius unit [STORE k]
+2 * GEORADIUSBYMEMBER_RO k m radius unit [WITHCOORD]
+"""
+
 LISTS = """
 15 * LPUSH k {v}
 15 * RPUSH k {v}
@@ -245,6 +266,7 @@ FAMILIES = {
     "strings": (STRINGS, 20),
     "bitmaps": (BITMAPS, 10),
     "hyperloglogs": (HYPERLOGLOGS, 6),
+    "geo": (GEO, 7),
     "lists": (LISTS, 20),
     "sets": (SETS, 18),
     "hashes": (HASHES, 17),

@@ -14,6 +14,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
     "strings": [b"s0", b"s1", b"s2", b"{t}s", b"", b"\x00\xff\r\n"],
     "bitmaps": [b"s0", b"s1", b"{t}s", b"b0"],
     "hyperloglogs": [b"p0", b"p1", b"{t}p"],
+    "geo": [b"g0", b"g1", b"{t}g"],
     "lists": [b"l0", b"l1", b"l2", b"{t}l", b"long" * 20],
     "sets": [b"e0", b"e1", b"e2", b"{t}e"],
     "hashes": [b"h0", b"h1", b"{t}h"],
@@ -166,6 +167,20 @@ def _bit_operation(rng: random.Random, out: list) -> None:
         out.append(integer(rng))
 
 
+def _degrees(limit: float, edges: tuple[bytes, ...]) -> Emit:
+    def emit(rng: random.Random, out: list) -> None:
+        roll = rng.random()
+        degrees = 10 + rng.uniform(-1, 1) if roll < 0.5 else rng.uniform(-limit, limit)
+        out.append(b"%.6f" % degrees if roll < 0.95 else rng.choice(edges))
+
+    return emit
+
+
+def _radius(rng: random.Random, out: list) -> None:
+    roll = rng.random()
+    out.append(b"%.3f" % 10 ** rng.uniform(-1, 7) if roll < 0.95 else rng.choice((b"0", b"-1", b"x", b"1e9", b"nan")))
+
+
 def _bound(rng: random.Random, out: list) -> None:
     roll = rng.random()
     if roll < 0.3:
@@ -295,6 +310,10 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "rank": _pick([b"1", b"-1", b"2", b"-2", b"3", b"0", smallest, b"x"]),
         "small": _pick([b"0", b"1", b"2", b"4", b"-1", b"x"]),
         "offset": _offset,
+        "lon": _degrees(180, (b"180", b"-180", b"0", b"181", b"x", b"inf")),
+        "lat": _degrees(85, (b"85.05112878", b"-85.05112878", b"0", b"86", b"x", b"nan")),
+        "radius": _radius,
+        "unit": _pick([b"m", b"km", b"km", b"KM", b"ft", b"mi", b"xx"]),
         "bit": _bit,
         "bitat": _bit_at,
         "width": _width,

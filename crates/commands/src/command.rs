@@ -1,6 +1,8 @@
 //! A command's row. COMMAND, COMMAND DOCS, GETKEYS, ACL categories and the documentation are
 //! derived from these rows; nothing about a command is said twice.
 
+use resp::Argv;
+
 use crate::acl::Categories;
 use crate::context::Ctx;
 use crate::errors::CommandResult;
@@ -141,6 +143,8 @@ pub struct Command {
     pub arity: i32,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
+    /// Finds the keys of a call where `keys` cannot say which they are.
+    pub keys_in: Option<KeysIn>,
     /// The arguments in the notation of Redis's documentation: `key [EX seconds | PX ms]`.
     pub syntax: &'static str,
     pub run: Run,
@@ -151,6 +155,10 @@ pub struct Command {
     /// ACL categories besides those that follow from group and flags.
     pub categories: Categories,
 }
+
+/// Calls a function with the index of each key of a call, and what is done with it (see [`KeySpec`]). False when the
+/// call also looks at keys that it does not name.
+pub type KeysIn = fn(Argv<'_>, &mut dyn FnMut(usize, &'static [&'static str])) -> bool;
 
 /// Since when Redis calls a command deprecated, and what it says to use instead.
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +182,7 @@ impl Command {
         arity: -1,
         flags: Flags::empty(),
         keys: &[],
+        keys_in: None,
         syntax: "",
         run: Run::Nowhere(does_not_run),
         subcommands: &[],
@@ -212,6 +221,25 @@ impl Command {
     #[inline]
     pub fn needs_memory(&self) -> bool {
         self.flags.contains(Flags::DENYOOM)
+    }
+
+    /// Calls `f` with the index of each key of a call, and what is done with it. False when the call also looks at
+    /// keys that it does not name.
+    pub fn for_each_key(
+        &self,
+        argv: Argv<'_>,
+        mut f: impl FnMut(usize, &'static [&'static str]),
+    ) -> bool {
+        if let Some(keys_in) = self.keys_in {
+            return keys_in(argv, &mut f);
+        }
+        for spec in self.keys {
+            spec.for_each(argv, |index| f(index, spec.flags));
+        }
+        !self
+            .keys
+            .iter()
+            .any(|spec| spec.flags.contains(&"incomplete"))
     }
 
     #[inline]

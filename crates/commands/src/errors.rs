@@ -207,3 +207,22 @@ pub const HLL_INVALID: CommandError =
 pub const HLL_CORRUPT: CommandError = CommandError::new("INVALIDOBJ Corrupted HLL object detected");
 pub const PFDEBUG_NO_KEY: CommandError = CommandError::new("ERR The specified key does not exist");
 pub const PFDEBUG_NOT_SPARSE: CommandError = CommandError::new("ERR HLL encoding is not sparse");
+pub const GEO_UNIT_INVALID: CommandError =
+    CommandError::new("ERR unsupported unit provided. please use M, KM, FT, MI");
+pub const GEO_MEMBER_INVALID: CommandError =
+    CommandError::new("ERR could not decode requested zset member");
+pub const GEO_RADIUS_INVALID: CommandError = CommandError::new("ERR need numeric radius");
+pub const GEO_RADIUS_NEGATIVE: CommandError = CommandError::new("ERR radius cannot be negative");
+pub const GEO_WIDTH_INVALID: CommandError = CommandError::new("ERR need numeric width");
+pub const GEO_HEIGHT_INVALID: CommandError = CommandError::new("ERR need numeric height");
+pub const GEO_BOX_NEGATIVE: CommandError =
+    CommandError::new("ERR height or width cannot be negative");
+pub const GEO_COUNT_NOT_POSITIVE: CommandError = CommandError::new("ERR COUNT must be > 0");
+pub const GEO_ANY_WITHOUT_COUNT: CommandError =
+    CommandError::new("ERR the ANY argument requires COUNT argument");
+pub const GEO_STORE_AND_WITH: CommandError = CommandError::new(
+    "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+);
+pub const GEO_SEARCHSTORE_AND_WITH: CommandError = CommandError::new(
+    "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+);

@@ -7,6 +7,8 @@ use resp::Argv;
 pub enum Begin {
     /// At this argument; the command's name is argument 0.
     Index(usize),
+    /// Only the command itself can tell; see [`Command::keys_in`](crate::Command::keys_in).
+    Unknown,
     /// Behind this word, searched from the argument `from` on (negative: from the end backwards).
     Keyword { word: &'static str, from: i32 },
 }
@@ -22,6 +24,7 @@ pub enum Find {
         step: usize,
         limit: usize,
     },
+    Unknown,
     /// As many as the argument `count_at` (counted from the beginning) says, from `first` on.
     Count {
         count_at: usize,
@@ -102,6 +105,7 @@ impl KeySpec {
                     .take_while(|&i| i < len)
                     .for_each(f);
             }
+            Find::Unknown => {}
             Find::Count {
                 count_at,
                 first,
@@ -123,6 +127,7 @@ impl KeySpec {
     fn begin_index(&self, argv: Argv<'_>) -> Option<usize> {
         match self.begin {
             Begin::Index(index) => (index < argv.len()).then_some(index),
+            Begin::Unknown => None,
             Begin::Keyword { word, from } => {
                 let matches = |&i: &usize| crate::args::is(argv.arg(i), word);
                 let found = if from >= 0 {

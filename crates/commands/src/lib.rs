@@ -20,6 +20,7 @@ mod docs;
 mod effects;
 mod elements;
 mod expiry;
+mod geo;
 mod hashes;
 mod host;
 mod hyperloglog;

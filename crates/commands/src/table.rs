@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::command::Command;
 use crate::{
-    bitmaps, docs, hashes, host, hyperloglog, keys, lists, pubsub, sets, sorted_sets, strings,
+    bitmaps, docs, geo, hashes, host, hyperloglog, keys, lists, pubsub, sets, sorted_sets, strings,
 };
 
 /// A static, so that each row has one address, by which rows are told apart.
@@ -28,6 +28,8 @@ static FAMILIES: &[&[Command]] = &[
     bitmaps::combine::COMMANDS,
     bitmaps::fields::COMMANDS,
     hyperloglog::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     lists::ends::COMMANDS,
     lists::positions::COMMANDS,
     sets::members::COMMANDS,

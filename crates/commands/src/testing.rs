@@ -129,8 +129,10 @@ impl World {
         let mut held: Vec<ShardIndex> = Vec::new();
         let function = match row.run {
             Run::Keys(f) => {
-                for spec in row.keys {
-                    spec.for_each(argv, |i| held.push(self.slots.shard_of(argv.arg(i))));
+                let all =
+                    row.for_each_key(argv, |i, _| held.push(self.slots.shard_of(argv.arg(i))));
+                if !all {
+                    held.extend((0..self.slots.shards()).map(ShardIndex));
                 }
                 f
             }

@@ -6,6 +6,7 @@
 //! every constructor that takes foreign bytes checks them and returns [`FormatError`], never panics.
 
 pub mod bits;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod hyperloglog;

@@ -109,6 +109,7 @@ fn key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
             step(reply, "begin_search", "index", 1);
             number(reply, "index", index as i64);
         }
+        Begin::Unknown => step(reply, "begin_search", "unknown", 0),
         Begin::Keyword { word, from } => {
             step(reply, "begin_search", "keyword", 2);
             reply.bulk(b"keyword");
@@ -127,6 +128,7 @@ fn key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
             number(reply, "keystep", by as i64);
             number(reply, "limit", limit as i64);
         }
+        Find::Unknown => step(reply, "find_keys", "unknown", 0),
         Find::Count {
             count_at,
             first,

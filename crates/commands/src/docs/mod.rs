@@ -202,6 +202,11 @@ fn keys_of(request: Argv<'_>) -> Result<Vec<(usize, &'static [&'static str])>, C
         return Err(GETKEYS_ARITY);
     }
     let mut keys = Vec::new();
+    let unknown = |spec: &KeySpec| matches!(spec.begin, crate::Begin::Unknown);
+    if let Some(keys_in) = command.keys_in.filter(|_| command.keys.iter().any(unknown)) {
+        keys_in(request, &mut |index, flags| keys.push((index, flags)));
+        return Ok(keys);
+    }
     for spec in command.keys {
         if !is_count_sound(spec, request) {
             return Err(GETKEYS_INVALID);

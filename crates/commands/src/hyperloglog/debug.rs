@@ -54,7 +54,7 @@ fn pfdebug(c: &mut Ctx<'_, '_>) -> CommandResult {
             if is_dense {
                 return Err(PFDEBUG_NOT_SPARSE);
             }
-            let runs = with_bytes(&c.keys, key, hll::describe_runs).transpose()?;
+            let runs = with_bytes(&c.keys, key, hll::describe_runs);
             c.reply.bulk(runs.expect("it was found").as_bytes());
         }
         word if args::is(word, "encoding") => {

@@ -139,19 +139,19 @@ pub const COMMANDS: &[Command] = &[
 
 /// The options of ZADD.
 #[derive(Clone, Copy, Default)]
-struct AddOptions {
+pub struct AddOptions {
     /// Only members that are new.
-    nx: bool,
+    pub nx: bool,
     /// Only members that are there.
-    xx: bool,
+    pub xx: bool,
     /// Only to greater scores, or new members.
-    gt: bool,
+    pub gt: bool,
     /// Only to lesser scores, or new members.
-    lt: bool,
+    pub lt: bool,
     /// Changed scores count in the reply.
-    ch: bool,
+    pub ch: bool,
     /// The score is added to the one there is.
-    incr: bool,
+    pub incr: bool,
 }
 
 impl AddOptions {
@@ -230,12 +230,22 @@ fn zadd(c: &mut Ctx<'_, '_>) -> CommandResult {
     for (i, score) in scores.iter_mut().enumerate() {
         *score = float(pairs.arg(2 * i))?;
     }
+    add(c, options, scores, |i| pairs.arg(2 * i + 1))
+}
 
+/// Adds members, each with its score; the request itself is the effect.
+#[inline]
+pub fn add<'m>(
+    c: &mut Ctx<'_, '_>,
+    options: AddOptions,
+    scores: &[f64],
+    member: impl Fn(usize) -> &'m [u8],
+) -> CommandResult {
     let (key, limits) = (c.key(1), c.limits);
     let add_all = |set: &mut SortedSet| {
         let mut tally = Tally::default();
         for (i, &score) in scores.iter().enumerate() {
-            let member = pairs.arg(2 * i + 1);
+            let member = member(i);
             if !options.is_unconditional() && !options.admit(set.score(member), score) {
                 continue;
             }
@@ -249,12 +259,12 @@ fn zadd(c: &mut Ctx<'_, '_>) -> CommandResult {
     };
     let tally = match c.keys.sorted_set_mut(key)? {
         Some(set) => {
-            set.prepare(count, limits);
+            set.prepare(scores.len(), limits);
             add_all(set)
         }
         None if options.xx => Tally::default(),
         None => {
-            let mut set = SortedSet::for_members(count, pairs.arg(1).len(), limits);
+            let mut set = SortedSet::for_members(scores.len(), member(0).len(), limits);
             let tally = add_all(&mut set);
             c.keys.add_object(key, Value::SortedSet(set));
             tally

@@ -14,3 +14,5 @@ mod replies;
 mod store;
 #[cfg(test)]
 mod tests;
+
+pub use store::store_at;

@@ -16,7 +16,19 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// Puts a result under the key in the first argument, whatever is there, and replies its size.
 /// An empty result deletes the key.
 pub fn store(c: &mut Ctx<'_, '_>, result: SortedSet, event: &'static str) -> CommandResult {
-    let destination = c.key(1);
+    store_at(c, 1, result, event, 1)
+}
+
+/// As [`store`], under the key in another argument; a result that is not empty counts as so many
+/// changes.
+pub fn store_at(
+    c: &mut Ctx<'_, '_>,
+    destination: usize,
+    result: SortedSet,
+    event: &'static str,
+    changes: u64,
+) -> CommandResult {
+    let destination = c.key(destination);
     let deletion = [b"DEL", destination.bytes];
     let existed = c.keys.exists(destination);
     let len = result.len();
@@ -36,7 +48,7 @@ pub fn store(c: &mut Ctx<'_, '_>, result: SortedSet, event: &'static str) -> Com
         if let Some(entry) = db.set(destination, value, Expiry::Set(None)) {
             c.keys.free(destination, entry);
         }
-        c.keys.wrote(destination, event, 1, Effect::Covered);
+        c.keys.wrote(destination, event, changes, Effect::Covered);
     }
     c.reply.integer(len as i64);
     Ok(())

@@ -33,17 +33,16 @@ impl ShardSet {
     }
 
     /// Adds the shards of a command's keys. A call in which no key can be found gets all
-    /// shards: its function will refuse it, or knows better.
+    /// shards (its function will refuse it, or knows better), and so does one that looks at keys that it does not
+    /// name.
     pub fn add_keys(&mut self, command: &Command, argv: Argv<'_>) {
         let mut found = false;
-        for spec in command.keys {
-            spec.for_each(argv, |index| {
-                found = true;
-                let shard = self.slots.shard_of(argv.arg(index));
-                self.add(shard);
-            });
-        }
-        if !found {
+        let all = command.for_each_key(argv, |index, _| {
+            found = true;
+            let shard = self.slots.shard_of(argv.arg(index));
+            self.add(shard);
+        });
+        if !found || !all {
             self.add_all();
         }
     }

@@ -8,7 +8,7 @@
 //! A shard begins to note changes ([`keyspace::Pending`]) when the first reply under `always` asks;
 //! what came before counts as not durable until the log is durable up to there.
 
-use commands::{Command, KeySpec, Run};
+use commands::{Command, Run};
 use datatypes::ptr_table::hash_bytes;
 use keyspace::log::Mark;
 use keyspace::{Key, Lsn, Shard, ShardIndex};
@@ -171,14 +171,11 @@ fn each_key_shown<'a>(
     match command.run {
         Run::Keys(_) => {
             let mut found = false;
-            for spec in command.keys {
-                spec.for_each(argv, |index| {
-                    found = true;
-                    f(argv.arg(index));
-                });
-            }
-            let incomplete = |spec: &KeySpec| spec.flags.contains(&"incomplete");
-            found && !command.keys.iter().any(incomplete)
+            let all = command.for_each_key(argv, |index, _| {
+                found = true;
+                f(argv.arg(index));
+            });
+            found && all
         }
         Run::AllShards(_) | Run::WholeDatabases(_) | Run::Cursor(_) => false,
         Run::Nowhere(_) | Run::Host(_) | Run::Container => true,
