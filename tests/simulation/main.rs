@@ -19,6 +19,30 @@ use std::sync::Mutex;
 use world::{Counts, World};
 
 const HISTORIES: u64 = 2000;
+/// Beyond those, some that failed once, and what they had found.
+const FAILED_ONCE: [(u64, &str); 9] = [
+    (
+        2997,
+        "drains of a ring that only looked as if they had succeeded",
+    ),
+    (3721, "writes behind a clean end that had failed"),
+    (
+        3950,
+        "writes to segments that a generation followed on the disk and not in memory",
+    ),
+    (
+        4155,
+        "marks of epochs that nothing made durable after a change to always",
+    ),
+    (5360, "a slow fdatasync that forgot what it was about"),
+    (5555, "a second recovery that cut what the first had left"),
+    (5981, "a drain that was never tried again"),
+    (
+        6597,
+        "cuts that were written down before what they leave was durable",
+    ),
+    (9386, "a full disk, room, and a crash within a second of it"),
+];
 /// The hash key of all tables: iteration orders must repeat as well.
 const HASH_SEED: u64 = 20_250_607;
 
@@ -93,6 +117,15 @@ fn histories_keep_every_promise() {
         failures.len(),
         lines.collect::<String>()
     );
+}
+
+#[test]
+fn histories_that_failed_once_fail_no_more() {
+    for (seed, found) in FAILED_ONCE {
+        if let (Err(error), ..) = history(seed, false) {
+            panic!("as once by {found}: {}", report(seed, &error));
+        }
+    }
 }
 
 /// `make sim SEED=n`.
