@@ -1,6 +1,7 @@
 //! What ran on the server, in the order in which it took effect.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use commands::CommandResult;
@@ -8,6 +9,8 @@ use keyspace::{DbIndex, UnixMillis};
 use reactor::ConnId;
 use resp::Argv;
 use server::simulation::Observer;
+
+use crate::disk::UnitCount;
 
 /// A command that ran.
 #[derive(Clone, Debug)]
@@ -33,14 +36,33 @@ struct Records {
     transactions: usize,
     in_transaction: bool,
     ran: Vec<Ran>,
+    /// May be in the log, and did not run yet.
+    begun: Option<Ran>,
 }
 
 #[derive(Clone, Default)]
-pub struct Recorder(Arc<Mutex<Records>>);
+pub struct Recorder {
+    records: Arc<Mutex<Records>>,
+    /// Counts what runs at once, for a fork or a save within the same step; but for transactions, which the coordinator
+    /// does not run.
+    units: UnitCount,
+}
 
 impl Recorder {
+    pub fn new(units: UnitCount) -> Recorder {
+        Recorder {
+            records: Arc::default(),
+            units,
+        }
+    }
+
+    /// At a crash: a command that may be in the log though it did not run.
+    pub fn take_begun(&self) -> Option<Ran> {
+        self.records().begun.take()
+    }
+
     fn records(&self) -> MutexGuard<'_, Records> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.records.lock().expect("no holder of this lock panics")
     }
 
     pub fn take(&self) -> Vec<Ran> {
@@ -80,6 +102,23 @@ impl Observer for Recorder {
         records.in_transaction = begins;
     }
 
+    fn begins(&self, now: UnixMillis, db: DbIndex, argv: Argv<'_>) {
+        let mut records = self.records();
+        records.begun = Some(Ran {
+            client: records.serving,
+            now: now.0,
+            db: db.0,
+            argv: argv.iter().map(<[u8]>::to_vec).collect(),
+            succeeded: true,
+            reply: b"+OK\r\n".to_vec(),
+            transaction: None,
+        });
+    }
+
+    fn refused(&self) {
+        self.records().begun = None;
+    }
+
     fn ran(
         &self,
         now: UnixMillis,
@@ -101,6 +140,10 @@ impl Observer for Recorder {
             },
             transaction: records.in_transaction.then_some(records.transactions),
         };
+        if ran.transaction.is_none() {
+            self.units.fetch_add(1, Relaxed);
+        }
+        records.begun = None;
         records.ran.push(ran);
     }
 }

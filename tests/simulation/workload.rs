@@ -32,7 +32,7 @@ fn value(random: &mut Random, unique: &mut u64) -> String {
 }
 
 /// One command on keys.
-pub fn command(random: &mut Random, unique: &mut u64) -> Vec<Vec<u8>> {
+fn command(random: &mut Random, unique: &mut u64, flush_percent: usize) -> Vec<Vec<u8>> {
     let r = random;
     let member = |r: &mut Random| format!("m{}", r.below(12));
     let line = match r.below(100) {
@@ -76,7 +76,7 @@ pub fn command(random: &mut Random, unique: &mut u64) -> Vec<Vec<u8>> {
             format!("PEXPIRE {} {}", key(r, kind), r.between(20, 5000))
         }
         81 => format!("PERSIST {}", key(r, 's')),
-        82 if r.percent(8) => "FLUSHALL".into(),
+        82 if r.percent(flush_percent) => "FLUSHALL".into(),
         82..=89 => format!("GET {}", key(r, 's')),
         90..=91 => format!("LRANGE {} 0 -1", key(r, 'l')),
         92 => format!("SCARD {}", key(r, 't')),
@@ -88,17 +88,18 @@ pub fn command(random: &mut Random, unique: &mut u64) -> Vec<Vec<u8>> {
 }
 
 /// What a client sends at once.
-pub fn pipeline(random: &mut Random, unique: &mut u64) -> Vec<Sent> {
+pub fn pipeline(random: &mut Random, unique: &mut u64, setup: &Setup) -> Vec<Sent> {
+    let flush_percent = setup.flush_percent;
     let mut sent = Vec::new();
     for _ in 0..*random.pick(&[1, 1, 2, 3, 8]) {
         if !random.percent(12) {
-            sent.push((Request::Command, command(random, unique)));
+            sent.push((Request::Command, command(random, unique, flush_percent)));
             continue;
         }
         let count = random.between(1, 4);
         sent.push((Request::Other, words("MULTI")));
         for _ in 0..count {
-            sent.push((Request::Other, command(random, unique)));
+            sent.push((Request::Other, command(random, unique, flush_percent)));
         }
         sent.push((Request::Exec(count), words("EXEC")));
     }
@@ -117,6 +118,10 @@ pub struct Setup {
     pub policy: String,
     pub on_rings: bool,
     pub options: Vec<String>,
+    /// More keys than that, and FLUSHALL is a generation of the AOF.
+    pub logged_one_by_one_max: usize,
+    /// How often a command that may be FLUSHALL is.
+    pub flush_percent: usize,
 }
 
 pub const POLICIES: [&str; 3] = ["always", "everysec", "no"];
@@ -141,8 +146,11 @@ impl Setup {
             ),
             ("--rdbcompression", yes_no(random.percent(50)).to_string()),
         ];
+        let flushes = random.clone().percent(12);
         Setup {
             shards: random.between(1, 4) as u16,
+            logged_one_by_one_max: if flushes { 3 } else { 1000 },
+            flush_percent: if flushes { 60 } else { 8 },
             append_only: !random.percent(25),
             policy: random
                 .pick(&["always", "always", "everysec", "everysec", "no"])

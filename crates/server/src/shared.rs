@@ -53,6 +53,10 @@ pub struct Identity {
     pub io_backend: reactor::Chosen,
 }
 
+/// Keys whose effects are logged one by one when a whole database is emptied or swapped. A generation costs some files
+/// and fdatasyncs.
+const LOGGED_ONE_BY_ONE_MAX: usize = 1000;
+
 pub struct Server {
     pub identity: Identity,
     pub slots: SlotMap,
@@ -85,6 +89,9 @@ pub struct Server {
     pub free_gate: Mutex<()>,
     /// Held while a config is changed: read, applied, published.
     pub config_change: Mutex<()>,
+    /// A command about databases of more keys gets a generation of the AOF of its own. Fewer in a simulation, whose
+    /// datasets are small.
+    pub logged_one_by_one_max: usize,
 }
 
 impl Server {
@@ -124,6 +131,7 @@ impl Server {
             config_version: AtomicU64::new(1),
             free_gate: Mutex::new(()),
             config_change: Mutex::new(()),
+            logged_one_by_one_max: LOGGED_ONE_BY_ONE_MAX,
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Surroundings {
     pub forker: Box<dyn Forker>,
     pub network: Simulation,
     pub observer: Arc<dyn Observer>,
+    /// A FLUSHALL of more keys gets a generation of the AOF of its own.
+    pub logged_one_by_one_max: usize,
 }
 
 /// A key's value, in a form that does not depend on encodings; sets and hashes in order of members.
@@ -103,6 +105,7 @@ impl Process {
             forker,
             network,
             observer,
+            logged_one_by_one_max,
         } = surroundings;
         let identity = Identity {
             run_id: run_id.clone(),
@@ -119,11 +122,12 @@ impl Process {
             },
         };
         let Assembled {
-            server,
+            mut server,
             garbage,
             coordinator_requests,
             ..
         } = startup::assemble(identity, run_id, config)?;
+        server.logged_one_by_one_max = logged_one_by_one_max;
         let raw = Box::into_raw(server);
         let owned = Owned(raw);
         // SAFETY: `owned` keeps it alive for as long as anything made here refers to it: see `Owned::drop`. Nobody
@@ -147,7 +151,7 @@ impl Process {
             store: Arc::new(rings),
             driver: RingDriver::Manual,
         };
-        let coordinator = Coordinator::new(
+        let mut coordinator = Coordinator::new(
             server,
             coordinator_requests,
             Vec::new(),
@@ -155,6 +159,7 @@ impl Process {
             rings,
             forker,
         );
+        coordinator.observer = Some(observer);
         Ok(Process {
             workers,
             coordinator: Some(Box::new(coordinator)),

@@ -29,7 +29,7 @@ pub(super) struct Running {
     half: Vec<bool>,
     syncs: Vec<Option<Sync>>,
     ticks: Vec<Instant>,
-    policy: Policy,
+    pub(super) policy: Policy,
     pub(super) was_always: bool,
     pub(super) was_no: bool,
     pub(super) in_force: bool,
@@ -37,6 +37,10 @@ pub(super) struct Running {
     pub(super) drain_percent: usize,
     /// Since when the AOF cannot be written.
     pub(super) failing_since: Option<u64>,
+    /// Since when the second of `everysec` stands still: it takes that long, undisturbed, until all is durable again.
+    pub(super) second_stands_since: Option<u64>,
+    /// When the AOF was last seen failing.
+    failed_at: u64,
     snapshots_saved: u64,
     rewrites_done: u64,
     /// Units that had run when the child was forked that there was before this step.
@@ -60,6 +64,8 @@ impl World {
             in_force: false,
             drain_percent: *self.random.pick(&[0, 1, 10]),
             failing_since: None,
+            second_stands_since: None,
+            failed_at: 0,
             snapshots_saved: process.snapshots_saved(),
             rewrites_done: process.rewrites_done(),
             forked_at: None,
@@ -203,7 +209,7 @@ impl World {
         if self.clients[client].waiting.len() > 20 || self.clients[client].is_closed() {
             return;
         }
-        let requests = pipeline(&mut self.random, &mut self.unique);
+        let requests = pipeline(&mut self.random, &mut self.unique, &self.setup);
         let count = requests.len();
         self.clients[client].send(requests);
         self.say(|| format!("client {client} sends {count} requests"));
@@ -302,8 +308,17 @@ impl World {
             self.counts.snapshots += 1;
         }
         match process.has_aof_failed() {
-            true => running.failing_since = running.failing_since.or(Some(self.now)),
-            false => running.failing_since = None,
+            true => {
+                running.failing_since = running.failing_since.or(Some(self.now));
+                running.second_stands_since = running.second_stands_since.or(Some(self.now));
+                running.failed_at = self.now;
+            }
+            false => {
+                running.failing_since = None;
+                if self.now > running.failed_at + self.second() {
+                    running.second_stands_since = None;
+                }
+            }
         }
         if ended.is_some() {
             return Ok(());

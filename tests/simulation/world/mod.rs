@@ -107,8 +107,8 @@ impl World {
         let mut random = Random::new(seed);
         let setup = Setup::random(&mut random);
         let storage = SimulatedStorage::new();
-        let recorder = Recorder::default();
         let units = UnitCount::default();
+        let recorder = Recorder::new(units.clone());
         let trouble = SharedTrouble::default();
         trouble.get().trace = verbose.then(Vec::new);
         trouble.get().lies = random.percent(4);

@@ -24,6 +24,7 @@ pub(super) struct After {
     was_no: bool,
     in_force: bool,
     failing_since: Option<u64>,
+    second_stands_since: Option<u64>,
     /// The process died, and a start was cut short, before the system crashed or the rings went.
     restarted_before_loss: bool,
     /// A lying disk was given files to keep of which nothing says how long they are.
@@ -57,10 +58,14 @@ impl World {
             return Err("nothing runs".into());
         };
         self.take_replies(&running)?;
+        let begun = self.recorder.take_begun();
+        self.journal
+            .ran(begun.into_iter().collect(), running.policy);
         let crashed_at = self.now;
         let mut os_crashed = self.random.percent(50);
         let (was_always, was_no) = (running.was_always, running.was_no);
         let (in_force, failing_since) = (running.in_force, running.failing_since);
+        let second_stands_since = running.second_stands_since;
         self.say(|| format!("--- {ending:?}, of the system: {os_crashed}"));
         drop(running);
         self.clients.clear();
@@ -73,6 +78,7 @@ impl World {
             was_no,
             in_force,
             failing_since,
+            second_stands_since,
             restarted_before_loss: false,
             may_end_early: false,
             tainted: false,
@@ -145,6 +151,11 @@ impl World {
         lost
     }
 
+    /// What `everysec` may lose.
+    pub(super) fn second(&self) -> u64 {
+        EVERYSEC_MS + 2 * self.sync_ms_max
+    }
+
     /// Whether the manifest on the disk names rings of this boot.
     fn expects_rings(&self) -> bool {
         let manifest = self.storage.contents(Path::new(MANIFEST));
@@ -185,6 +196,7 @@ impl World {
             forker: Box::new(self.nursery.clone()),
             network: self.network.clone(),
             observer: Arc::new(self.recorder.clone()),
+            logged_one_by_one_max: self.setup.logged_one_by_one_max,
         };
         let files = self.storage.files();
         self.say(|| format!("start: {files:?}"));
@@ -262,8 +274,8 @@ impl World {
         // While a segment cannot be written, no epoch becomes whole in all.
         let until = after
             .crashed_at
-            .min(after.failing_since.unwrap_or(u64::MAX))
-            .saturating_sub(EVERYSEC_MS + 2 * self.sync_ms_max);
+            .min(after.second_stands_since.unwrap_or(u64::MAX))
+            .saturating_sub(self.second());
         let promise = Promise {
             kind,
             all: !after.has_lost() || after.ending == Ending::Exit(0),

@@ -34,6 +34,7 @@ use crate::load::ReplyTo;
 use crate::session::config::ConfigChange;
 use crate::shared::Server;
 use crate::snapshot::ChildKind;
+use crate::worker::environment::Observer;
 use crate::{allocator, clock, log};
 use aof_files::AofFiles;
 use children::RunningChild;
@@ -97,6 +98,8 @@ pub struct Coordinator {
     last_save_try_seconds: i64,
     rewrite_delay: RewriteDelay,
     ops: OpsMeter,
+    /// Sees the commands that run here; only a simulation has one.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Coordinator {
@@ -125,6 +128,7 @@ impl Coordinator {
             last_save_try_seconds: 0,
             rewrite_delay: RewriteDelay::default(),
             ops: OpsMeter::default(),
+            observer: None,
         }
     }
 

@@ -28,6 +28,11 @@ impl Coordinator {
         let reply = {
             let _stopped = server.safe_point.stop(server);
             let effect: Vec<&[u8]> = request.argv.argv().iter().collect();
+            if let Some(observer) = &self.observer {
+                let ReplyTo { worker, conn } = request.reply_to;
+                observer.serving(worker, conn, None);
+                observer.begins(clock::unix_millis(), request.caller.db, request.argv.argv());
+            }
             // It may have been switched off since the command looked.
             let logged = match server.aof.is_on() {
                 true => self.begin_generation_behind(request.caller.db, &effect),
@@ -36,6 +41,9 @@ impl Coordinator {
             match logged {
                 Ok(()) => self.run_unlogged(request),
                 Err(error) => {
+                    if let Some(observer) = &self.observer {
+                        observer.refused();
+                    }
                     log!(Warning, "{} was not run: {error}", request.command.name);
                     format!("-MISCONF {} was not run: {error}\r\n", request.command.name)
                         .into_bytes()
@@ -60,6 +68,7 @@ impl Coordinator {
         let mut guards = self.take_all();
         let now = clock::unix_millis();
         let mut environment = Environment::new(now.0 as u64, &self.config());
+        environment.observer = self.observer.clone();
         let mut view = View::several(
             guards.iter_mut().map(|guard| &mut **guard).collect(),
             server.slots,

@@ -13,10 +13,6 @@ use crate::snapshot::{ChildKind, Plans};
 use crate::worker::connection::Connection;
 use crate::worker::Worker;
 
-/// Keys whose effects are logged one by one when a whole database is emptied or swapped. A generation costs some files
-/// and fdatasyncs.
-const LOGGED_ONE_BY_ONE_MAX: usize = 1000;
-
 const SAVE_IN_PROGRESS: CommandError = CommandError::new("ERR Background save already in progress");
 const OTHER_CHILD: CommandError = CommandError::new(
     "ERR Another child process is active (AOF?): can't BGSAVE right now. \
@@ -66,7 +62,7 @@ impl Worker {
                 server.with_shard(index, lens)
             })
             .sum();
-        Ok(keys > LOGGED_ONE_BY_ONE_MAX)
+        Ok(keys > server.logged_one_by_one_max)
     }
 
     /// Has the coordinator run the command with an AOF generation of its own.

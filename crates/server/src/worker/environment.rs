@@ -31,6 +31,10 @@ pub trait Observer: Send + Sync {
     fn served(&self);
     /// The commands that run next are one transaction, or no longer.
     fn transaction(&self, begins: bool);
+    /// A command is about to be logged before it runs, and may be found in the log by a start even if it never does...
+    fn begins(&self, now: UnixMillis, db: DbIndex, argv: Argv<'_>);
+    /// ...unless this comes: it was refused, and is not there.
+    fn refused(&self);
     fn ran(
         &self,
         now: UnixMillis,
