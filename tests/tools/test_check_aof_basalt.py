@@ -270,6 +270,40 @@ def test_a_mistaken_flushall_is_taken_out(keys: int, tmp_path: Path) -> None:
     assert keys_of(state) == keys_of(before) | {b"later"}
 
 
+def test_a_closed_segment_that_lost_its_end_between_two_blocks(tmp_path: Path) -> None:
+    """Its checksums vouch for what is left; only the manifest says that there was more."""
+    with Server("basalt", dir=tmp_path / "server", shards=2, appendonly="yes", auto_aof_rewrite_percentage=0) as server:
+        with server.client() as client:
+            for i in range(1500):
+                client.cmd("SET", f"key:{i}", i)
+            client.cmd("FLUSHALL")
+            client.cmd("SET", "later", 1)
+        server.stop()
+    shutil.copytree(tmp_path / "server" / "appendonlydir", tmp_path / "set")
+    manifest = tmp_path / "set" / "appendonly.aof.manifest"
+    closed = re.findall(r"file (\S+) .* generation \d+ length (\d+) end-lsn (\d+)\n", manifest.read_text())
+    assert len(closed) == 3 and all((tmp_path / "set" / name).stat().st_size == int(length) for name, length, _ in closed)
+    name, length, lsn = closed[0]
+    segment = tmp_path / "set" / name
+    data = segment.read_bytes()
+    end = [begin for begin, end in frames(data) if data[begin:end].startswith(b"#SEAL ")][-3]
+    left = data.index(b"\n", end) + 1
+    segment.write_bytes(data[:left])
+    code, found = check_json(tmp_path)
+    lost = f"{name} at offset {left} "
+    assert code == 1 and lost in found["start_refuses"] and f"{length} bytes, up to LSN {lsn}," in found["start_refuses"]
+    refused = run([our_tool(TOOL), "--export", "exported", "set"], tmp_path)
+    assert refused.code == 1 and f"{length} bytes" in (refused.err + refused.out).decode()
+    before = manifest.read_bytes()
+    assert check(tmp_path, "--fix", answer=b"n\n").code == 1
+    assert manifest.read_bytes() == before
+    done = check(tmp_path, "--fix", "--yes")
+    assert done.code == 0 and f"{name} has {left} bytes, and had {length}" in done.text, done
+    assert f"{name} " in manifest.read_text() and f" length {left} end-lsn " in manifest.read_text()
+    assert check(tmp_path).code == 0
+    assert keys_of(assert_same_everywhere(tmp_path / "set", tmp_path)) == {b"later"}
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_transaction_taken_out_of_one_segment_goes_from_all(which: int, work: Path, tmp_path: Path) -> None:
     """Otherwise a start would cut all that follows it in the others."""

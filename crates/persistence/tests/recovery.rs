@@ -8,7 +8,7 @@ use datatypes::Rng;
 use keyspace::{DbIndex, Lsn, NewValue, ShardIndex, UnixMillis};
 use persistence::aof::annotation::put_transaction;
 use persistence::aof::cut::{self, Cause};
-use persistence::aof::manifest::{AofFile, FileKind, Manifest};
+use persistence::aof::manifest::{AofFile, Closed, FileKind, Manifest};
 use persistence::aof::recover::{load_aof, AofLoadOptions, ReplaySink};
 use persistence::aof::replay::CommandReceiver;
 use persistence::aof::scan::{scan_segment, FlawKind};
@@ -550,6 +550,7 @@ fn stock_file(disk: &SimulatedStorage, name: &str, bytes: &[u8]) -> AofFile {
         seq: 1,
         kind: FileKind::Incr,
         segment: None,
+        closed: None,
         extra: Vec::new(),
     }
 }
@@ -655,6 +656,38 @@ fn flaw_in_an_older_generation_is_refused() {
     assert!(matches!(set.load(), Err(AofError::Truncated { .. })));
     set.disk.remove(&path).unwrap();
     assert!(matches!(set.load(), Err(AofError::Missing { .. })));
+}
+
+#[test]
+fn an_older_generation_that_lost_its_end_between_two_blocks_is_refused() {
+    let mut set = Segments::new(1);
+    set.append(0, 1, &["SELECT 0", "SET a 1"]);
+    let kept = set.writers[0].len() as usize;
+    set.append(0, 1, &["SET a 2"]);
+    let (path, len, lsn) = (set.path(0), set.writers[0].len(), set.writers[0].lsn());
+    let name = path.file_name().unwrap().to_owned();
+    set.next_generation();
+    set.append(0, 2, &["SELECT 0", "SET b 1"]);
+    let closed = Closed {
+        len,
+        lsn: Some(lsn),
+    };
+    set.manifest.close(&name, closed);
+    assert_eq!(set.load().unwrap().0.len(), 3);
+    set.disk.edit(&path, |bytes| bytes.truncate(kept));
+    let error = set.load().unwrap_err();
+    assert!(matches!(error, AofError::Truncated { .. }), "{error}");
+    let text = error.to_string();
+    for part in [
+        format!("offset {kept}"),
+        format!("{len} bytes"),
+        format!("up to LSN {}", lsn.0),
+    ] {
+        assert!(text.contains(&part), "{text}");
+    }
+    // A manifest that a stock server wrote anew says nothing of it.
+    set.manifest.files[0].closed = None;
+    assert_eq!(set.load().unwrap().0.len(), 2);
 }
 
 struct StoreReceiver<'a>(&'a Store);

@@ -443,6 +443,7 @@ fn files_of_stock_servers_are_cut_at_their_timestamps() {
             seq: 1,
             kind: FileKind::Incr,
             segment: None,
+            closed: None,
             extra: Vec::new(),
         }];
         set

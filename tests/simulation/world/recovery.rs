@@ -27,7 +27,7 @@ pub(super) struct After {
     second_stands_since: Option<u64>,
     /// The process died, and a start was cut short, before the system crashed or the rings went.
     restarted_before_loss: bool,
-    /// A lying disk was given files to keep of which nothing says how long they are.
+    /// A lying disk was given files to keep of which nothing says yet how long they are.
     may_end_early: bool,
     /// A datasync failed or lied before the system crashed, so that what it was for may be gone.
     tainted: bool,
@@ -239,8 +239,8 @@ impl World {
         Ok(Started::Yes)
     }
 
-    /// Whether, on a disk that lies, a file may be shorter than it was and look whole: no checksum is behind the last
-    /// block of a generation that another follows, or the last command of a base of commands.
+    /// Whether, on a disk that lies, a file may be shorter than it was and look whole: the manifest does not say yet how
+    /// long one is that another follows.
     fn may_end_early(&self) -> bool {
         if !self.trouble.get().lies {
             return false;
@@ -250,9 +250,12 @@ impl World {
         };
         Manifest::parse(&text).is_ok_and(|manifest| {
             let base = manifest.base();
-            let of_commands =
-                base.is_some_and(|base| base.name.to_string_lossy().ends_with(".aof"));
-            of_commands || manifest.generations().len() > 1
+            let of_commands = base.filter(|base| base.name.to_string_lossy().ends_with(".aof"));
+            let generations = manifest.generations();
+            let followed = generations.iter().rev().skip(1).flatten().copied();
+            followed
+                .chain(of_commands)
+                .any(|file| file.closed.is_none())
         })
     }
 

@@ -8,10 +8,11 @@ use crate::progress_bar;
 use crate::rdb::now_unix_ms;
 use persistence::aof::contents::contents;
 use persistence::aof::cut::{self, Cut};
-use persistence::aof::manifest::Manifest;
+use persistence::aof::manifest::{Closed, Manifest};
 use persistence::aof::point::Point;
 use persistence::aof::reseal::{self, Reseal};
 use persistence::aof::ring_recover::{find_tails, take_over_tails, RingPlace, RingTails};
+use persistence::aof::scan::scan_segment;
 use persistence::aof::survey::{
     is_torn_tail, manifest_of_one, open_again, survey, FileSurvey, Survey, SurveyOptions,
 };
@@ -216,9 +217,13 @@ fn fix(mut set: Set, request: &Request) -> Outcome<(bool, Json)> {
     let rings = complete(&mut set, request)?;
     let mut survey = set.survey(request, &rings)?;
     request.print(report::body(&survey, set.os_crashed(&rings)).as_bytes());
-    if reseal_files(&survey, request)? {
+    let sealed = reseal_files(&survey, request)?;
+    if tell_ends(&mut set, &survey, &sealed, request)? || !sealed.is_empty() {
         survey = set.survey(request, &rings)?;
-        request.say("After sealing again:");
+        request.say(match sealed.is_empty() {
+            true => "Without it:",
+            false => "After sealing again:",
+        });
         request.print(report::body(&survey, set.os_crashed(&rings)).as_bytes());
     }
     if let Some(gone) = survey.incomplete.iter().find(|t| t.taken_out) {
@@ -282,8 +287,66 @@ fn cut_files(set: &mut Set, cuts: &[Cut], rings: &RingTails, request: &Request) 
     Ok(())
 }
 
-/// Seals again what was edited, if that is agreed to. True: something changed.
-fn reseal_files(survey: &Survey, request: &Request) -> Outcome<bool> {
+/// Has the manifest say how long files are that others follow: those that were sealed again, and, if that is agreed to,
+/// those that lost their end. True: it says something else now.
+fn tell_ends(
+    set: &mut Set,
+    survey: &Survey,
+    sealed: &HashSet<PathBuf>,
+    request: &Request,
+) -> Outcome<bool> {
+    let text = |error: AofError| error.to_string();
+    let Some(prefix) = set.prefix.clone() else {
+        return Ok(false);
+    };
+    let mut ends = Vec::new();
+    let mut asks = false;
+    for file in &survey.files {
+        let name = file.path.file_name().unwrap_or_default();
+        let entry = set.manifest.files.iter().find(|entry| entry.name == name);
+        let Some(closed) = entry.and_then(|entry| entry.closed) else {
+            continue;
+        };
+        let is_sealed = sealed.contains(&file.path);
+        let open = open_again(&OsStorage, file).map_err(text)?;
+        let len = open
+            .len()
+            .map_err(|e| io_error(&file.path, e).to_string())?;
+        let is_short = len < closed.len;
+        if len == closed.len || !(is_short || is_sealed) {
+            continue;
+        }
+        if !is_sealed {
+            asks = true;
+            request.say(format!(
+                "{} has {len} bytes, and had {} when it was complete: {} bytes at its end are lost. What follows it was made on top of them.",
+                report::name_of(&file.path),
+                closed.len,
+                closed.len - len
+            ));
+        }
+        let scan = scan_segment(open, &file.path, 0, len).map_err(text)?;
+        let lsn = closed.lsn.and(scan.head).map(|_| scan.lsn);
+        ends.push((name.to_owned(), Closed { len, lsn }));
+    }
+    if asks {
+        request.say("The manifest can be made to say that these are their lengths. If nobody took the bytes out, that makes the loss final.");
+        if !request.agreed() {
+            return Err("Aborting...".into());
+        }
+    }
+    for (name, closed) in &ends {
+        set.manifest.close(name, *closed);
+    }
+    if !ends.is_empty() {
+        let stored = set.manifest.store(&OsStorage, &set.dir, &prefix);
+        stored.map_err(text)?;
+    }
+    Ok(!ends.is_empty())
+}
+
+/// Seals again what was edited, if that is agreed to. Gives the files that were.
+fn reseal_files(survey: &Survey, request: &Request) -> Outcome<HashSet<PathBuf>> {
     let text = |error: AofError| error.to_string();
     let none = HashSet::new();
     let mut plans: Vec<(&FileSurvey, Reseal)> = Vec::new();
@@ -302,7 +365,7 @@ fn reseal_files(survey: &Survey, request: &Request) -> Outcome<bool> {
     }
     let drop = taken_out(survey, &plans).map_err(text)?;
     if plans.is_empty() && drop.is_empty() {
-        return Ok(false);
+        return Ok(HashSet::new());
     }
     for (_, plan) in &plans {
         request.print(report::reseal(plan).as_bytes());
@@ -327,7 +390,7 @@ fn reseal_files(survey: &Survey, request: &Request) -> Outcome<bool> {
             "Sealed again: {name}, {blocks} blocks that were edited"
         ));
     }
-    Ok(true)
+    Ok(done)
 }
 
 /// An edited segment, read through whatever its seals say.

@@ -8,13 +8,14 @@
 
 use super::contents::{contents, Contents, Position};
 use super::cut::{Cause, Cut};
+use super::manifest::Closed;
 use super::point::format_millis;
 use super::scan::{Flaw, FlawKind, SegmentScan};
 use super::segment::{seal_of_unsealed, SegmentEnd};
 use super::{AofError, SegmentId, Stamp};
 use crate::storage::sync::SyncPolicy;
 use crate::storage::StorageFile;
-use keyspace::ShardIndex;
+use keyspace::{Lsn, ShardIndex};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,28 @@ pub(super) struct OpenFile {
     pub file: Arc<dyn StorageFile>,
     pub len: u64,
     pub segment: Option<SegmentId>,
+    pub closed: Option<Closed>,
+}
+
+impl OpenFile {
+    /// Whether all is there that was when it came to its end. `lsn`: up to which it is intact.
+    pub fn check_closed(&self, lsn: Option<Lsn>) -> Result<(), AofError> {
+        let Some(closed) = self.closed.filter(|closed| self.len < closed.len) else {
+            return Ok(());
+        };
+        let upto = closed
+            .lsn
+            .map_or(String::new(), |lsn| format!(", up to LSN {}", lsn.0));
+        Err(AofError::Truncated {
+            path: self.path.clone(),
+            offset: self.len,
+            lsn,
+            reason: format!(
+                "its end is lost: the manifest says that it had {} bytes{upto}, when it was complete",
+                closed.len
+            ),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +97,9 @@ pub(super) fn end_of_flawed(
     rules: Rules,
 ) -> Result<End, AofError> {
     let Some(flaw) = &scan.flaw else {
+        if !newest {
+            file.check_closed(scan.head.map(|_| scan.lsn))?;
+        }
         let len = file.len;
         return Ok(End { len, why: None });
     };

@@ -1,8 +1,8 @@
 //! The manifest: which files make up the append-only file, in which order, and what run wrote them.
 //!
 //! Redis 7's text: `file NAME seq N type b|h|i` per line, in load order, with `#` comments. Ours adds `shard S of N
-//! generation G` to the lines of its segments (stock servers skip pairs they do not know) and one comment with the boot
-//! and run ids. Segments of one generation hold disjoint keys and may be replayed at once; different generations, and
+//! generation G` to the lines of its segments (stock servers skip pairs they do not know), `length L end-lsn E` to those of
+//! files that others follow, and one comment with the boot and run ids. Segments of one generation hold disjoint keys and may be replayed at once; different generations, and
 //! files without these pairs, follow one another.
 //! Invariants: at most one base; sequence numbers of incr files rise; the file on disk is replaced as one step.
 
@@ -11,7 +11,7 @@ use super::{AofError, SegmentId};
 use crate::storage::{
     abandon_small, commit_small, prepare_small, read_small, replace_small, Open, Storage,
 };
-use keyspace::ShardIndex;
+use keyspace::{Lsn, ShardIndex};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -40,8 +40,19 @@ pub struct AofFile {
     pub kind: FileKind,
     /// Which segment it is; absent in lines of stock servers.
     pub segment: Option<SegmentId>,
+    /// What it was when the next file began, or it was complete; absent while it grows, and in lines of stock servers.
+    pub closed: Option<Closed>,
     /// Pairs of others, kept.
     pub extra: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The end of a file that grows no more. Its checksums vouch for what is in front of them: that nothing is missing behind
+/// them, this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    pub len: u64,
+    /// Of a segment, where it is known.
+    pub lsn: Option<Lsn>,
 }
 
 /// Who wrote the files last.
@@ -182,6 +193,13 @@ impl Manifest {
         groups
     }
 
+    /// Notes that a file has come to its end; nothing if it is not named.
+    pub fn close(&mut self, name: &OsStr, closed: Closed) {
+        if let Some(file) = self.files.iter_mut().find(|file| file.name == name) {
+            file.closed = Some(closed);
+        }
+    }
+
     /// The highest generation, 0 if there is none.
     pub fn generation_last(&self) -> u64 {
         self.files
@@ -221,6 +239,7 @@ impl Manifest {
             seq,
             kind: FileKind::Base,
             segment: None,
+            closed: None,
             extra: Vec::new(),
         }
     }
@@ -241,6 +260,7 @@ impl Manifest {
             seq,
             kind: FileKind::Incr,
             segment: Some(id),
+            closed: None,
             extra: Vec::new(),
         });
         self.files.last().expect("just pushed")
@@ -433,6 +453,7 @@ impl Manifest {
                 seq: 1,
                 kind: FileKind::Base,
                 segment: None,
+                closed: None,
                 extra: Vec::new(),
             };
             let manifest = Manifest {
@@ -517,6 +538,7 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
     }
     let (mut name, mut seq, mut kind) = (None, None, None);
     let (mut shard, mut shard_count, mut generation) = (None, None, None);
+    let (mut len, mut lsn) = (None, None);
     let mut extra = Vec::new();
     for pair in words.chunks_exact(2) {
         let (key, value) = (&pair[0], &pair[1]);
@@ -561,6 +583,8 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
                         .ok_or("generation is not a number")?,
                 )
             }
+            b"length" => len = Some(parse_position(value).ok_or("length is not a number")?),
+            b"end-lsn" => lsn = Some(parse_position(value).ok_or("end-lsn is not a number")?),
             _ => extra.push((key.clone(), value.clone())),
         }
     }
@@ -577,6 +601,14 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         (None, None, None) => None,
         _ => return Err("shard, of and generation go together"),
     };
+    let closed = match (len, lsn) {
+        (Some(len), lsn) => Some(Closed {
+            len,
+            lsn: lsn.map(Lsn),
+        }),
+        (None, None) => None,
+        (None, Some(_)) => return Err("end-lsn goes with length"),
+    };
     let (seq, kind) = (
         seq.filter(|&seq| seq > 0).ok_or("no seq")?,
         kind.ok_or("no type")?,
@@ -586,8 +618,13 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         seq,
         kind,
         segment,
+        closed,
         extra,
     })
+}
+
+fn parse_position(text: &[u8]) -> Option<u64> {
+    datatypes::number::parse_u64(text).filter(|&position| position <= COUNTER_MAX)
 }
 
 /// Splits a line at blanks; words may be quoted as in redis.conf.
@@ -668,6 +705,12 @@ fn put_file(out: &mut Vec<u8>, file: &AofFile) {
         );
         out.extend_from_slice(pairs.as_bytes());
     }
+    if let Some(closed) = file.closed {
+        out.extend_from_slice(format!(" length {}", closed.len).as_bytes());
+        if let Some(lsn) = closed.lsn {
+            out.extend_from_slice(format!(" end-lsn {}", lsn.0).as_bytes());
+        }
+    }
     for (key, value) in &file.extra {
         out.push(b' ');
         put_word(out, key);
@@ -676,7 +719,7 @@ fn put_file(out: &mut Vec<u8>, file: &AofFile) {
     }
 }
 
-/// How long the line may become when it is written anew: quoted, and with what the file's head says.
+/// How long the line may become when it is written anew: quoted, with what the file's head says and where it ends.
 fn line_len_most(file: &AofFile) -> usize {
     let mut line = Vec::new();
     let segment = Some(SegmentId {
@@ -684,10 +727,15 @@ fn line_len_most(file: &AofFile) -> usize {
         shard_count: u16::MAX,
         generation: COUNTER_MAX,
     });
+    let closed = Some(Closed {
+        len: COUNTER_MAX,
+        lsn: Some(Lsn(COUNTER_MAX)),
+    });
     put_file(
         &mut line,
         &AofFile {
             segment,
+            closed,
             ..file.clone()
         },
     );
@@ -792,6 +840,26 @@ mod tests {
     }
 
     #[test]
+    fn lengths_of_closed_files_are_kept() {
+        let text = b"file a seq 1 type b length 17\nfile b seq 2 type i shard 0 of 1 generation 1 length 4096 end-lsn 3000\n";
+        let mut manifest = Manifest::parse(text).expect("well formed");
+        let closed = |len, lsn: Option<u64>| {
+            let lsn = lsn.map(Lsn);
+            Some(Closed { len, lsn })
+        };
+        let ends = |manifest: &Manifest| -> Vec<_> {
+            manifest.files.iter().map(|file| file.closed).collect()
+        };
+        assert_eq!(
+            ends(&manifest),
+            [closed(17, None), closed(4096, Some(3000))]
+        );
+        manifest.close(OsStr::new("b"), Closed { len: 5, lsn: None });
+        let again = Manifest::parse(&manifest.format()).expect("our own text");
+        assert_eq!(ends(&again), [closed(17, None), closed(5, None)]);
+    }
+
+    #[test]
     fn a_manifest_that_no_file_can_follow_is_refused() {
         let disk = SimulatedStorage::new();
         let check = |seq: u64, can_grow: bool| {
@@ -828,6 +896,8 @@ mod tests {
             "file a seq 1 type i shard 0 of 1 generation 18446744073709551615\n",
             1,
         );
+        check("file a seq 1 type i length -1\n", 1);
+        check("file a seq 1 type i end-lsn 5\n", 1);
         check("file a seq 1 type q\n", 1);
         check("file a seq 1 type i shard 3\n", 1);
         check("file \"a seq 1 type i\n", 1);
@@ -955,7 +1025,7 @@ mod tests {
         #[test]
         fn any_name_survives(name in proptest::collection::vec(any::<u8>().prop_filter("plain", |b| *b != b'/' && *b != 0), 1..40)) {
             prop_assume!(name != b"." && name != b"..");
-            let file = AofFile { name: OsString::from_vec(name), seq: 1, kind: FileKind::Base, segment: None, extra: vec![] };
+            let file = AofFile { name: OsString::from_vec(name), seq: 1, kind: FileKind::Base, segment: None, closed: None, extra: vec![] };
             let manifest = Manifest { files: vec![file], run: None };
             prop_assert_eq!(Manifest::parse(&manifest.format()).expect("our own text"), manifest);
         }

@@ -6,7 +6,7 @@
 
 use super::annotation::{self, Annotation};
 use super::frames::{Frame, FrameError, FrameReader};
-use super::manifest::{AofFile, FileKind, Manifest};
+use super::manifest::{AofFile, Closed, FileKind, Manifest};
 use super::scan::scan_segment;
 use super::segment::SegmentWriter;
 use super::{AofError, SegmentId, Stamp};
@@ -52,10 +52,7 @@ pub fn merge_generations(
         name.push(format!(".{seq_first}-{seq_second}.incr.aof"));
         merged.files.push(name.clone());
         let written = write(storage, &dir.join(&name), &first, &second);
-        if let Err(error) = written {
-            discard(storage, dir, &merged.files);
-            return Err(error);
-        }
+        let closed = written.inspect_err(|_| discard(storage, dir, &merged.files))?;
         for file in &mut merged.manifest.files {
             if file.kind == FileKind::Incr && [seq_first, seq_second].contains(&file.seq) {
                 file.kind = FileKind::History;
@@ -71,6 +68,7 @@ pub fn merge_generations(
             AofFile {
                 name,
                 kind: FileKind::Incr,
+                closed: Some(closed),
                 ..second.file.clone()
             },
         );
@@ -173,7 +171,7 @@ fn write(
     path: &Path,
     first: &Source<'_>,
     second: &Source<'_>,
-) -> Result<(), AofError> {
+) -> Result<Closed, AofError> {
     let mut writer = SegmentWriter::create(storage, path, second.id, first.begin)?;
     for source in [first, second] {
         blocks(source, &mut |block, stamp| {
@@ -182,7 +180,11 @@ fn write(
         .map_err(AofError::io(path, "merge into"))?;
     }
     let file = writer.file();
-    file.datasync().map_err(AofError::io(path, "sync"))
+    file.datasync().map_err(AofError::io(path, "sync"))?;
+    Ok(Closed {
+        len: writer.len(),
+        lsn: Some(writer.lsn()),
+    })
 }
 
 /// Calls `put` for each block with what its seal says.

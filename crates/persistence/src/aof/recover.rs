@@ -208,6 +208,7 @@ impl OpenFile {
             file,
             len,
             segment: entry.segment,
+            closed: entry.closed,
         })
     }
 }
@@ -224,6 +225,7 @@ fn load_base(
     loaded: &mut AofLoaded,
 ) -> Result<(), AofError> {
     loaded.base_bytes = base.len;
+    base.check_closed(None)?;
     let mut magic = [0; 6];
     let n = read_full_at(&*base.file, &mut magic, 0).map_err(AofError::io(&base.path, "read"))?;
     let mut from = 0;

@@ -370,6 +370,7 @@ fn verdict_of_base(
         lsn: None,
         reason,
     };
+    open.check_closed(None)?;
     if let Some(report) = &base.rdb {
         if let Some(flaw) = &report.findings.flaw {
             let reason = format!("the RDB is damaged, doing {}", flaw.doing.name());
@@ -454,6 +455,7 @@ pub fn manifest_of_one(file: &Path) -> Manifest {
         seq: 1,
         kind: super::manifest::FileKind::Incr,
         segment: None,
+        closed: None,
         extra: Vec::new(),
     };
     Manifest {

@@ -12,7 +12,7 @@ use super::ends::{
     cut_at_epoch, cut_incomplete_transactions, cut_of, cut_of_whole, end_of_flawed, End, OpenFile,
     Rules,
 };
-use super::manifest::Manifest;
+use super::manifest::{Closed, Manifest};
 use super::point::{format_millis, Point};
 use super::recover::{identified, rescan_cut, scan_all};
 use super::scan::{scan_with_limit, Limit, SegmentScan};
@@ -277,11 +277,17 @@ impl Planner<'_> {
             false => (0, None),
         };
         let limit = self.time_limit();
+        base.check_closed(None)?;
         let scan = scan_with_limit(base.file.clone(), &base.path, from, base.len, limit)?;
         let end = self.end_of(&base, &scan, newest)?;
         let cut = cut_of(&base, &scan, &end, self.stamp(0), false)?;
         if newest && scan.commands > 0 && scan.times.is_none() {
             plan.undated.push(base.path.clone());
+        }
+        let base_name = base.path.file_name().unwrap_or_default();
+        if let Some(closed) = base.closed.filter(|closed| end.len < closed.len) {
+            let len = end.len;
+            plan.manifest.close(base_name, Closed { len, ..closed });
         }
         let nothing_left = scan.limit.is_some_and(|mark| mark.kept_ms.is_none());
         if nothing_left && base_ms.is_none() {

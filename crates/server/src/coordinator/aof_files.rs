@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use config::Config;
 use keyspace::{DbIndex, Log, Lsn, ShardIndex};
-use persistence::aof::manifest::{AofFile, FileKind, Manifest, RingsMark, RunMark};
+use persistence::aof::manifest::{AofFile, Closed, FileKind, Manifest, RingsMark, RunMark};
 use persistence::aof::recover::RecoveredSegment;
 use persistence::aof::segment::SegmentWriter;
 use persistence::aof::{AofError, SegmentId, Stamp};
@@ -47,6 +47,8 @@ pub struct AofFiles {
     pub(super) first_begun: Option<u64>,
     /// The manifest on disk may not be this one: an attempt to replace it failed half-way.
     pub(super) unsettled: bool,
+    /// The ends of segments that are not the newest any more are not in the manifest on disk.
+    ends_untold: bool,
     /// Files that no manifest in force names, but one half put in force may.
     pub(super) doubtful: Vec<OsString>,
     /// Bytes of the base and of older generations.
@@ -95,6 +97,22 @@ impl AofFiles {
         self.older_bytes + aof.segment_bytes()
     }
 
+    /// Notes where segments ended that others follow now.
+    pub(super) fn close(&mut self, ends: &[(OsString, Closed)]) {
+        for (name, closed) in ends {
+            self.manifest.close(name, *closed);
+            self.ends_untold = true;
+        }
+    }
+
+    /// Tells the manifest on disk where segments ended, if it is not known there.
+    pub(super) fn tell_ends(&mut self, storage: &dyn Storage) {
+        if self.ends_untold && self.stored {
+            // Tried again soon, and with whatever else is stored.
+            let _ = self.store(storage);
+        }
+    }
+
     pub(super) fn store(&mut self, storage: &dyn Storage) -> Result<(), AofError> {
         self.manifest.prepare(storage, &self.dir, &self.prefix)?;
         self.commit(storage)
@@ -105,6 +123,7 @@ impl AofFiles {
         Manifest::commit(storage, &self.dir, &self.prefix)?;
         self.stored = true;
         self.unsettled = false;
+        self.ends_untold = false;
         let rings = rings_of(&self.manifest);
         if rings != self.stored_rings {
             self.unnamed_rings.extend(self.stored_rings.take());
@@ -415,19 +434,22 @@ impl Coordinator {
 
     /// What was loaded may be in the page cache alone. Only the newest generation may lose its end in a crash of the
     /// system, so it must be durable before another one follows.
-    fn sync_loaded(&self) -> Result<(), AofError> {
+    fn sync_loaded(&mut self) -> Result<(), AofError> {
+        let mut ends = Vec::new();
         for file in self.aof_files.manifest.incrs() {
             let path = self.aof_files.dir.join(&file.name);
             let synced = self
                 .storage
                 .open(&path, persistence::storage::Open::Write)
-                .and_then(|file| file.datasync());
-            synced.map_err(|error| AofError::Io {
+                .and_then(|file| file.datasync().and_then(|()| file.len()));
+            let len = synced.map_err(|error| AofError::Io {
                 path,
                 doing: "sync",
                 error,
             })?;
+            ends.push((file.name.clone(), Closed { len, lsn: None }));
         }
+        self.aof_files.close(&ends);
         Ok(())
     }
 
@@ -469,6 +491,19 @@ impl Coordinator {
         })
     }
 
+    /// Where the segments in force end. Everything is durable, and all workers stand still.
+    pub(super) fn ends(&self) -> Vec<(OsString, Closed)> {
+        let aof = &self.server.aof;
+        let end = |shard| {
+            let file = aof.segment(shard);
+            let writer = file.writer.as_ref()?;
+            let (len, lsn) = (writer.len(), Some(writer.lsn()));
+            let name = writer.path().file_name()?.to_owned();
+            Some((name, Closed { len, lsn }))
+        };
+        self.server.shard_indexes().filter_map(end).collect()
+    }
+
     /// Begins a generation behind one that holds nothing but `effect`, which is about all shards. All workers stand
     /// still. On an error nothing has changed.
     pub(super) fn begin_generation_behind(
@@ -478,6 +513,7 @@ impl Coordinator {
     ) -> Result<(), String> {
         self.make_durable()?;
         let before = self.aof_files.manifest.clone();
+        self.aof_files.close(&self.ends());
         let first = ShardIndex(0);
         let lsn = self.server.with_shard(first, |shard| shard.log.end());
         let result = self.switch_behind(lsn, db, effect);
@@ -516,6 +552,8 @@ impl Coordinator {
             .append(&mut block, server.aof.stamp())
             .map_err(io("write"))?;
         writer.file().datasync().map_err(io("sync"))?;
+        let (len, lsn) = (writer.len(), Some(end));
+        self.aof_files.close(&[(name.clone(), Closed { len, lsn })]);
         server.with_shard(id.shard, |shard| shard.log.start_at(end));
         let writers = self.new_generation()?;
         let prepared = self.prepare_rings(&writers)?;

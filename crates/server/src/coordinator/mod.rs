@@ -245,6 +245,7 @@ impl Coordinator {
             self.hold_while_unsettled();
             server.aof.retry(server);
         }
+        self.aof_files.tell_ends(&*self.storage);
         server.aof.look_after_rings();
         self.advance_epoch();
         self.remove_unnamed_rings();

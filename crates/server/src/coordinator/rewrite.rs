@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use config::Config;
-use persistence::aof::manifest::{Found, Manifest};
+use persistence::aof::manifest::{Closed, Found, Manifest};
 use persistence::aof::merge::merge_generations;
 use persistence::aof::{AofError, SegmentId};
 use persistence::storage::Open;
@@ -115,6 +115,7 @@ impl Coordinator {
             segments,
             writers,
         } = next;
+        let ends = self.ends();
         let names: Vec<OsString> = segments.into_iter().map(|(_, name)| name).collect();
         if self.aof_files.stored {
             let stored = self
@@ -126,6 +127,7 @@ impl Coordinator {
             // The set on disk is another one, or none, until there is a base.
             self.aof_files.manifest = manifest;
         }
+        self.aof_files.close(&ends);
         let generation = self.aof_files.manifest.generation_last();
         self.aof_files.rewriting = Some(generation);
         self.install(writers, prepared);
@@ -171,8 +173,16 @@ impl Coordinator {
         // The segments are being written, also where this is the first manifest that names them.
         let run = self.server.aof.is_on().then(|| self.run_mark());
         let files = &mut self.aof_files;
-        let base = files.manifest().next_base(files.prefix(), is_rdb);
+        let mut base = files.manifest().next_base(files.prefix(), is_rdb);
         let (name, path) = (base.name.clone(), files.dir().join(&base.name));
+        if !is_rdb {
+            // An RDB says itself where it ends.
+            let len = self
+                .storage
+                .file_len(written)
+                .map_err(io("measure", written))?;
+            base.closed = len.map(|len| Closed { len, lsn: None });
+        }
         self.storage
             .rename(written, &path)
             .map_err(io("rename", written))?;

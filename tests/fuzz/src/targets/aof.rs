@@ -156,6 +156,7 @@ fn manifest_of(disk: &SimulatedStorage, files: &Files) -> Option<Manifest> {
             seq: i as u64 + 1,
             kind,
             segment: None,
+            closed: None,
             extra: Vec::new(),
         });
     }

@@ -230,6 +230,7 @@ fn manifest(names: &[&str]) -> Manifest {
         seq: i as u64 + 1,
         kind: FileKind::Incr,
         segment: None,
+        closed: None,
         extra: Vec::new(),
     });
     let rings = RingsMark {
