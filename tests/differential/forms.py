@@ -94,6 +94,26 @@ GEO = """
 2 * GEORADIUSBYMEMBER_RO k m radius unit [WITHCOORD]
 """
 
+# With BY and ALPHA, equal weights leave the order of a set, which is no server's promise. Sorted sets are left out: Redis
+# turns them into skip lists for SORT; nothing that was sorted by numbers is stored: see differences.py.
+SORTING = """
+20 * SORT sortkey [LIMIT i i] [ASC|DESC]
+8 * SORT sortkey [LIMIT i i] [ASC|DESC] ALPHA
+10 * SORT sortkey BY sortpattern [LIMIT i i] [ASC|DESC]
+6 * SORT sortkey BY sortpattern ALPHA
+10 * SORT sortkey [BY sortpattern] GET getpattern [GET getpattern]
+8 * SORT sortkey GET getpattern [DESC] ALPHA STORE k
+5 * SORT sortkey [LIMIT i i] ALPHA STORE k
+5 * SORT_RO sortkey [BY sortpattern] [GET getpattern]
+2 * SORT_RO sortkey STORE k
+10 * RPUSH k {int}
+6 * RPUSH k {m}
+6 * SADD k {int}
+4 * SET weightkey v
+6 * SET weightkey number
+4 * HSET weightkey F v
+"""
+
 LISTS = """
 15 * LPUSH k {v}
 15 * RPUSH k {v}
@@ -267,6 +287,7 @@ FAMILIES = {
     "bitmaps": (BITMAPS, 10),
     "hyperloglogs": (HYPERLOGLOGS, 6),
     "geo": (GEO, 7),
+    "sorting": (SORTING, 6),
     "lists": (LISTS, 20),
     "sets": (SETS, 18),
     "hashes": (HASHES, 17),

@@ -15,6 +15,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
     "bitmaps": [b"s0", b"s1", b"{t}s", b"b0"],
     "hyperloglogs": [b"p0", b"p1", b"{t}p"],
     "geo": [b"g0", b"g1", b"{t}g"],
+    "sorting": [b"q0", b"q1", b"{t}q"],
     "lists": [b"l0", b"l1", b"l2", b"{t}l", b"long" * 20],
     "sets": [b"e0", b"e1", b"e2", b"{t}e"],
     "hashes": [b"h0", b"h1", b"{t}h"],
@@ -22,6 +23,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
 }
 ALL_KEYS = list(dict.fromkeys(key for pool in KEY_POOLS.values() for key in pool)) + [b"{t}", b"{}x", b"free"]
 LEXICOGRAPHIC_KEYS = [b"x0", b"x1", b"{t}x"]  # used by no other commands
+_SORTED_KEYS = KEY_POOLS["sorting"] * 3 + KEY_POOLS["lists"] + KEY_POOLS["sets"] + [b"s0", b"nokey"]
 FOREIGN_KEY_CHANCE = 0.06
 DATABASES = [b"0"] * 8 + [b"1", b"1", b"2", b"15"]
 
@@ -310,6 +312,10 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "rank": _pick([b"1", b"-1", b"2", b"-2", b"3", b"0", smallest, b"x"]),
         "small": _pick([b"0", b"1", b"2", b"4", b"-1", b"x"]),
         "offset": _offset,
+        "sortkey": lambda rng, out: out.append(rng.choice(_SORTED_KEYS)),
+        "sortpattern": _pick([b"w-*", b"w-*", b"w-*->F", b"*->F", b"*", b"w-*x", b"{t}*"]),
+        "getpattern": _pick([b"w-*", b"w-*->F", b"*->F", b"*", b"#", b"nosuch", b"w-*x", b"{t}*"]),
+        "weightkey": _pick([b"w-0", b"w-1", b"w-2", b"w-3", b"w-5", b"w-a", b"w-b", b"w-7x", b"{t}1", b"{t}2"]),
         "lon": _degrees(180, (b"180", b"-180", b"0", b"181", b"x", b"inf")),
         "lat": _degrees(85, (b"85.05112878", b"-85.05112878", b"0", b"86", b"x", b"nan")),
         "radius": _radius,

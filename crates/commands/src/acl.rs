@@ -83,8 +83,13 @@ impl Command {
             found |= Categories::SLOW;
         }
         // A container does nothing itself. A generic command that is about the connection (WAIT) is
-        // not about keys.
-        let is_stated = self.categories.contains(Categories::CONNECTION);
+        // not about keys, and one that is about some types (SORT) is in their categories.
+        let types = Categories::SET
+            .union(Categories::SORTEDSET)
+            .union(Categories::LIST);
+        let is_stated = self
+            .categories
+            .intersects(Categories::CONNECTION.union(types));
         if !matches!(self.run, Run::Container) && !is_stated {
             found |= of_group(self.group);
         }

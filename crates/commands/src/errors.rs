@@ -226,3 +226,5 @@ pub const GEO_STORE_AND_WITH: CommandError = CommandError::new(
 pub const GEO_SEARCHSTORE_AND_WITH: CommandError = CommandError::new(
     "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
 );
+pub const SORT_NOT_NUMBERS: CommandError =
+    CommandError::new("ERR One or more scores can't be converted into double");

@@ -17,6 +17,7 @@ static FAMILIES: &[&[Command]] = &[
     keys::expire::COMMANDS,
     keys::relocate::COMMANDS,
     keys::iterate::COMMANDS,
+    keys::sort::COMMANDS,
     keys::databases::COMMANDS,
     keys::introspect::COMMANDS,
     strings::COMMANDS,

@@ -102,13 +102,26 @@ pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
 /// Reads a bound of a score range: as `strtod` does, so leading spaces and the empty string (0) pass, and a
 /// value out of range is infinite or zero. NaN is refused.
 pub(crate) fn parse_f64_bound(bytes: &[u8]) -> Option<f64> {
+    scan_f64_of_c(bytes).map(|scanned| scanned.value)
+}
+
+/// Reads a double as SORT does: like a bound of a score range, but a value out of range is refused.
+pub fn parse_f64_of_c(bytes: &[u8]) -> Option<f64> {
+    let scanned = scan_f64_of_c(bytes).filter(|scanned| !scanned.out_of_range)?;
+    Some(scanned.value)
+}
+
+fn scan_f64_of_c(bytes: &[u8]) -> Option<Scanned> {
     // The text ends at its first NUL, as it does for C.
     let text = bytes.split(|&b| b == 0).next().unwrap_or(bytes);
     if text.is_empty() {
-        return Some(0.0);
+        return Some(Scanned {
+            value: 0.0,
+            out_of_range: false,
+        });
     }
     let start = text.iter().position(|b| !matches!(b, b' ' | 0x09..=0x0D))?;
-    scan_f64(&text[start..]).map(|scanned| scanned.value)
+    scan_f64(&text[start..])
 }
 
 struct Scanned {

@@ -14,6 +14,7 @@ pub mod expire;
 pub mod introspect;
 pub mod iterate;
 pub mod relocate;
+pub mod sort;
 #[cfg(test)]
 mod tests;
 
