@@ -29,6 +29,10 @@ pub struct Trouble {
     pub lies: bool,
     /// A datasync failed or lied, so that what it was for may be gone.
     pub tainted: bool,
+    /// Reads that failed, and openings and lists of what is there.
+    pub unreadable: u64,
+    /// How often a segment was written to.
+    pub segment_writes: u64,
     /// Snapshots put in force by the server itself: how many units had run.
     pub saves: Vec<usize>,
     /// Of the journal of a recovery's cuts: nothing if this start wrote none, then whether it is durable.
@@ -149,6 +153,9 @@ impl Trouble {
     fn judge(&mut self, operation: &Operation<'_>, random: &mut Random) -> Verdict {
         use OperationKind::{Datasync, List, Open, Read, SyncDirectory, Write};
         let kind = operation.kind;
+        if kind == Write && operation.path.to_string_lossy().ends_with(".incr.aof") {
+            self.segment_writes += 1;
+        }
         if !matches!(kind, Read | List | Open) && self.stops() {
             return Verdict::Stop(match kind {
                 Write => random.below(operation.bytes + 1),
@@ -158,6 +165,7 @@ impl Trouble {
         if let Some((_, percent)) = self.failing.filter(|(failing, _)| *failing == kind) {
             if random.percent(percent) {
                 self.tainted |= kind == Datasync;
+                self.unreadable += u64::from(matches!(kind, Read | List | Open));
                 return Verdict::Fail(libc::EIO);
             }
         }

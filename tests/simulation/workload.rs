@@ -20,94 +20,115 @@ fn key(random: &mut Random, kind: char) -> String {
     }
 }
 
-/// A value that no other command uses; sometimes a long one.
-fn value(random: &mut Random, unique: &mut u64) -> String {
-    *unique += 1;
-    let padding = match random.below(20) {
-        0 => random.below(6000),
-        1..=3 => random.below(300),
-        _ => random.below(12),
-    };
-    format!("v{unique}{}", "x".repeat(padding))
+/// What clients send in one history.
+pub struct Workload {
+    /// How many values there were.
+    values: u64,
+    /// Of the longest ones.
+    value_bytes_max: usize,
+    with_expiry: bool,
+    flush_percent: usize,
 }
 
-/// One command on keys.
-fn command(random: &mut Random, unique: &mut u64, flush_percent: usize) -> Vec<Vec<u8>> {
-    let r = random;
-    let member = |r: &mut Random| format!("m{}", r.below(12));
-    let line = match r.below(100) {
-        0..=15 => format!("SET {} {}", key(r, 's'), value(r, unique)),
-        16..=18 => format!(
-            "SET {} {} PX {}",
-            key(r, 's'),
-            value(r, unique),
-            r.between(50, 4000)
-        ),
-        19..=25 => format!("APPEND {} {}", key(r, 's'), value(r, unique)),
-        26..=32 => format!("INCRBY {} {}", key(r, 'c'), r.between(1, 1000)),
-        33..=39 => {
-            let push = *r.pick(&["LPUSH", "RPUSH"]);
-            format!("{push} {} {}", key(r, 'l'), value(r, unique))
+impl Workload {
+    pub fn random(random: &mut Random, setup: &Setup, with_expiry: bool) -> Workload {
+        Workload {
+            values: 0,
+            // Some such values fill a ring.
+            value_bytes_max: *random.pick(&[6000, 6000, 40_000]),
+            with_expiry,
+            flush_percent: setup.flush_percent,
         }
-        40..=42 => format!("LPOP {}", key(r, 'l')),
-        43..=47 => format!("SADD {} {} {}", key(r, 't'), member(r), member(r)),
-        48..=49 => format!("SREM {} {}", key(r, 't'), member(r)),
-        50..=52 => format!("SPOP {}", key(r, 't')),
-        53..=57 => format!("HSET {} {} {}", key(r, 'h'), member(r), value(r, unique)),
-        58..=62 => format!("ZADD {} {} {}", key(r, 'z'), r.below(1000), member(r)),
-        63..=66 => format!("DEL {}", key(r, 's')),
-        67..=68 => {
-            let kinds = ['s', 'c', 'l', 't', 'h', 'z'];
-            let kinds = [*r.pick(&kinds), *r.pick(&kinds)];
-            format!("DEL {} {}", key(r, kinds[0]), key(r, kinds[1]))
-        }
-        69..=74 => {
-            let pairs: Vec<String> = (0..r.between(2, 4))
-                .map(|_| format!("{} {}", key(r, 's'), value(r, unique)))
-                .collect();
-            format!("MSET {}", pairs.join(" "))
-        }
-        75..=77 => {
-            let kind = *r.pick(&['s', 'l', 't', 'h']);
-            format!("RENAME {} {}", key(r, kind), key(r, kind))
-        }
-        78..=80 => {
-            let kind = *r.pick(&['s', 'c', 'l', 't', 'h', 'z']);
-            format!("PEXPIRE {} {}", key(r, kind), r.between(20, 5000))
-        }
-        81 => format!("PERSIST {}", key(r, 's')),
-        82 if r.percent(flush_percent) => "FLUSHALL".into(),
-        82..=89 => format!("GET {}", key(r, 's')),
-        90..=91 => format!("LRANGE {} 0 -1", key(r, 'l')),
-        92 => format!("SCARD {}", key(r, 't')),
-        93..=94 => format!("HGET {} {}", key(r, 'h'), member(r)),
-        95 => format!("ZSCORE {} {}", key(r, 'z'), member(r)),
-        _ => format!("MGET {} {}", key(r, 's'), key(r, 'c')),
-    };
-    words(&line)
-}
+    }
 
-/// What a client sends at once.
-pub fn pipeline(random: &mut Random, unique: &mut u64, setup: &Setup) -> Vec<Sent> {
-    let flush_percent = setup.flush_percent;
-    let mut sent = Vec::new();
-    for _ in 0..*random.pick(&[1, 1, 2, 3, 8]) {
-        if !random.percent(12) {
-            sent.push((Request::Command, command(random, unique, flush_percent)));
-            continue;
-        }
-        let count = random.between(1, 4);
-        sent.push((Request::Other, words("MULTI")));
-        for _ in 0..count {
-            sent.push((Request::Other, command(random, unique, flush_percent)));
-        }
-        sent.push((Request::Exec(count), words("EXEC")));
+    /// A value that no other command uses; sometimes a long one.
+    fn value(&mut self, random: &mut Random) -> String {
+        self.values += 1;
+        let padding = match random.below(20) {
+            0 => random.below(self.value_bytes_max),
+            1..=3 => random.below(300),
+            _ => random.below(12),
+        };
+        format!("v{}{}", self.values, "x".repeat(padding))
     }
-    if random.percent(5) {
-        let db = random.below(2);
-        sent.insert(0, (Request::Other, words(&format!("SELECT {db}"))));
+
+    /// One command on keys.
+    fn command(&mut self, random: &mut Random) -> Vec<Vec<u8>> {
+        let r = random;
+        let member = |r: &mut Random| format!("m{}", r.below(12));
+        let line = match r.below(100) {
+            0..=15 => format!("SET {} {}", key(r, 's'), self.value(r)),
+            16..=18 if self.with_expiry => format!(
+                "SET {} {} PX {}",
+                key(r, 's'),
+                self.value(r),
+                r.between(50, 4000)
+            ),
+            16..=25 => format!("APPEND {} {}", key(r, 's'), self.value(r)),
+            26..=32 => format!("INCRBY {} {}", key(r, 'c'), r.between(1, 1000)),
+            33..=39 => {
+                let push = *r.pick(&["LPUSH", "RPUSH"]);
+                format!("{push} {} {}", key(r, 'l'), self.value(r))
+            }
+            40..=42 => format!("LPOP {}", key(r, 'l')),
+            43..=47 => format!("SADD {} {} {}", key(r, 't'), member(r), member(r)),
+            48..=49 => format!("SREM {} {}", key(r, 't'), member(r)),
+            50..=52 => format!("SPOP {}", key(r, 't')),
+            53..=57 => format!("HSET {} {} {}", key(r, 'h'), member(r), self.value(r)),
+            58..=62 => format!("ZADD {} {} {}", key(r, 'z'), r.below(1000), member(r)),
+            63..=66 => format!("DEL {}", key(r, 's')),
+            67..=68 => {
+                let kinds = ['s', 'c', 'l', 't', 'h', 'z'];
+                let kinds = [*r.pick(&kinds), *r.pick(&kinds)];
+                format!("DEL {} {}", key(r, kinds[0]), key(r, kinds[1]))
+            }
+            69..=74 => {
+                let pairs: Vec<String> = (0..r.between(2, 4))
+                    .map(|_| format!("{} {}", key(r, 's'), self.value(r)))
+                    .collect();
+                format!("MSET {}", pairs.join(" "))
+            }
+            75..=77 => {
+                let kind = *r.pick(&['s', 'l', 't', 'h']);
+                format!("RENAME {} {}", key(r, kind), key(r, kind))
+            }
+            78..=80 if self.with_expiry => {
+                let kind = *r.pick(&['s', 'c', 'l', 't', 'h', 'z']);
+                format!("PEXPIRE {} {}", key(r, kind), r.between(20, 5000))
+            }
+            78..=81 => format!("PERSIST {}", key(r, 's')),
+            82 if r.percent(self.flush_percent) => "FLUSHALL".into(),
+            82..=89 => format!("GET {}", key(r, 's')),
+            90..=91 => format!("LRANGE {} 0 -1", key(r, 'l')),
+            92 => format!("SCARD {}", key(r, 't')),
+            93..=94 => format!("HGET {} {}", key(r, 'h'), member(r)),
+            95 => format!("ZSCORE {} {}", key(r, 'z'), member(r)),
+            _ => format!("MGET {} {}", key(r, 's'), key(r, 'c')),
+        };
+        words(&line)
     }
-    sent
+
+    /// What a client sends at once.
+    pub fn pipeline(&mut self, random: &mut Random) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        for _ in 0..*random.pick(&[1, 1, 2, 3, 8]) {
+            if !random.percent(12) {
+                sent.push((Request::Command, self.command(random)));
+                continue;
+            }
+            let count = random.between(1, 4);
+            sent.push((Request::Other, words("MULTI")));
+            for _ in 0..count {
+                sent.push((Request::Other, self.command(random)));
+            }
+            sent.push((Request::Exec(count), words("EXEC")));
+        }
+        if random.percent(5) {
+            let db = random.below(2);
+            sent.insert(0, (Request::Other, words(&format!("SELECT {db}"))));
+        }
+        sent
+    }
 }
 
 /// How a server is set up.

@@ -13,7 +13,7 @@ use super::{Ending, Failure, World, CLIENTS, STEP_MS_MAX};
 use crate::client::{words, Client, Request};
 use crate::journal::Policy;
 use crate::model::Model;
-use crate::workload::{pipeline, POLICIES};
+use crate::workload::POLICIES;
 
 struct Sync {
     turn: Turn,
@@ -120,6 +120,7 @@ impl World {
             return;
         }
         let kind = *self.random.pick(&[
+            OperationKind::Read,
             OperationKind::Write,
             OperationKind::Datasync,
             OperationKind::Rename,
@@ -137,6 +138,7 @@ impl World {
     pub(super) fn step(&mut self) -> Result<Option<Ending>, Failure> {
         let ms = *self.random.pick(&[0, 0, 1, 3, STEP_MS_MAX as u64]);
         self.pass_time(ms);
+        self.set_wall_clock(5);
         let mut running = self.running.take().ok_or("nothing runs")?;
         let ended = self.take_step(&mut running);
         let ended = match ended {
@@ -164,16 +166,15 @@ impl World {
             0..=69 => {
                 let worker = self.random.below(workers);
                 if running.half[worker] {
-                    running.half[worker] = false;
-                    return Self::guarded(|| running.process.settle(worker));
+                    return self.settle(running, worker);
                 }
                 running.half[worker] = true;
                 return Self::guarded(|| running.process.run_commands(worker));
             }
             70..=84 => {
                 for worker in 0..workers {
-                    if std::mem::take(&mut running.half[worker]) {
-                        Self::guarded(|| running.process.settle(worker))?;
+                    if running.half[worker] {
+                        self.settle(running, worker)?;
                         self.take_in(running);
                     }
                 }
@@ -190,6 +191,16 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The second half of a worker's turn.
+    fn settle(&mut self, running: &mut Running, worker: usize) -> Result<(), Ending> {
+        running.half[worker] = false;
+        let before = self.trouble.get().segment_writes;
+        let ended = Self::guarded(|| running.process.settle(worker));
+        let made_room = self.trouble.get().segment_writes > before;
+        self.counts.full_rings += u64::from(made_room && running.process.is_on_rings());
+        ended
     }
 
     /// What a drain thread does.
@@ -209,7 +220,7 @@ impl World {
         if self.clients[client].waiting.len() > 20 || self.clients[client].is_closed() {
             return;
         }
-        let requests = pipeline(&mut self.random, &mut self.unique, &self.setup);
+        let requests = self.workload.pipeline(&mut self.random);
         let count = requests.len();
         self.clients[client].send(requests);
         self.say(|| format!("client {client} sends {count} requests"));

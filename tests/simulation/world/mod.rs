@@ -18,7 +18,7 @@ use crate::journal::{difference, Journal};
 use crate::model::Model;
 use crate::random::Random;
 use crate::recorder::Recorder;
-use crate::workload::Setup;
+use crate::workload::{Setup, Workload};
 use life::Running;
 
 /// The wall clock at the begin of a history.
@@ -49,6 +49,11 @@ pub struct Counts {
     pub acknowledged_on_rings: u64,
     pub exits: u64,
     pub refusals: u64,
+    /// Starts that ended because something could not be read.
+    pub unreadable: u64,
+    /// Turns of workers that had to make room in a ring.
+    pub full_rings: u64,
+    pub clock_jumps: u64,
     pub snapshots: u64,
     pub rewrites: u64,
 }
@@ -65,6 +70,9 @@ impl Counts {
         self.crashes_while_starting += other.crashes_while_starting;
         self.exits += other.exits;
         self.refusals += other.refusals;
+        self.unreadable += other.unreadable;
+        self.full_rings += other.full_rings;
+        self.clock_jumps += other.clock_jumps;
         self.snapshots += other.snapshots;
         self.rewrites += other.rewrites;
     }
@@ -75,6 +83,9 @@ pub struct World {
     verbose: bool,
     trace: Vec<String>,
     now: u64,
+    /// Of the wall clock, against that which only goes forward.
+    clock_ahead_ms: i64,
+    clock: WallClock,
     storage: SimulatedStorage,
     /// Memory that outlives a process, not the system.
     rings: SimulatedRings,
@@ -89,7 +100,7 @@ pub struct World {
     setup: Setup,
     boot: u32,
     pid: u32,
-    unique: u64,
+    workload: Workload,
     /// Milliseconds that an fdatasync takes at most.
     sync_ms_max: u64,
     with_trouble: bool,
@@ -98,6 +109,15 @@ pub struct World {
     /// Sends nothing any more.
     is_over: bool,
     pub counts: Counts,
+}
+
+/// What the wall clock does in a history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum WallClock {
+    Steady,
+    JumpsAhead,
+    /// Back as well. Then no key expires: whether one is there whose time was over, and is not any more, is chance.
+    Jumps,
 }
 
 pub type Failure = String;
@@ -118,7 +138,13 @@ impl World {
         if random.percent(10) {
             trouble.get().ringless_percent = 20;
         }
-        let sync_ms_max = *random.pick(&[0, 0, 5, 30, 30, 400]);
+        let clock = match random.below(20) {
+            0 => WallClock::Jumps,
+            1 | 2 => WallClock::JumpsAhead,
+            _ => WallClock::Steady,
+        };
+        let workload = Workload::random(&mut random, &setup, clock != WallClock::Jumps);
+        let sync_ms_max = *random.pick(&[0, 0, 5, 30, 30, 400, 1500]);
         World {
             with_trouble: random.percent(40),
             in_container: random.percent(15),
@@ -129,6 +155,8 @@ impl World {
             verbose,
             trace: Vec::new(),
             now: 0,
+            clock_ahead_ms: 0,
+            clock,
             storage,
             rings: SimulatedRings::new(),
             trouble,
@@ -139,7 +167,7 @@ impl World {
             setup,
             boot: 0,
             pid: 100,
-            unique: 0,
+            workload,
             sync_ms_max,
             is_over: false,
             counts: Counts::default(),
@@ -175,13 +203,31 @@ impl World {
 
     fn set_clock(&self) {
         clock::simulate(Some(SimulatedTime {
-            unix_millis: BEGIN_UNIX_MS + self.now as i64,
+            unix_millis: self.unix_now(),
             elapsed: Duration::from_millis(self.now),
         }));
     }
 
     fn unix_now(&self) -> i64 {
-        BEGIN_UNIX_MS + self.now as i64
+        BEGIN_UNIX_MS + self.now as i64 + self.clock_ahead_ms
+    }
+
+    /// Somebody sets the wall clock, in so many cases of a thousand.
+    fn set_wall_clock(&mut self, permille: usize) {
+        if self.clock == WallClock::Steady || self.random.below(1000) >= permille {
+            return;
+        }
+        let by = *self.random.pick(&[50, 2000, 3_600_000, 86_400_000]);
+        let back = self.clock == WallClock::Jumps && self.random.percent(50);
+        self.clock_ahead_ms += if back { -by } else { by };
+        self.counts.clock_jumps += 1;
+        self.set_clock();
+        self.say(|| {
+            format!(
+                "the wall clock is set {} by {by} ms",
+                if back { "back" } else { "forth" }
+            )
+        });
     }
 
     fn pass_time(&mut self, ms: u64) {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use persistence::aof::manifest::Manifest;
+use persistence::storage::simulated::OperationKind;
 use reactor::Simulation;
 use server::simulation::{Process, SimulatedRings, Surroundings};
 
@@ -47,7 +48,8 @@ impl After {
 pub(super) enum Started {
     Yes,
     Refused,
-    Crashed(Option<Model>),
+    /// By a crash, or because something could not be read. With what was recovered, if the cuts for it are durable.
+    CutShort(Option<Model>),
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             after.restarted_before_loss |= restarted && after.has_lost();
             let pause = self.random.below(300) as u64;
             self.pass_time(pause);
+            self.set_wall_clock(300);
             if self.random.percent(25) {
                 self.setup.shards = self.random.between(1, 4) as u16;
             }
@@ -110,16 +113,28 @@ impl World {
                 let left = self.random.below(30) as u32;
                 self.trouble.get().stop_in = Some(left);
             }
+            if self.random.percent(8) {
+                let kinds = [
+                    OperationKind::Read,
+                    OperationKind::Open,
+                    OperationKind::List,
+                ];
+                let kind = *self.random.pick(&kinds);
+                let percent = *self.random.pick(&[3, 20, 100]);
+                self.trouble.get().failing = Some((kind, percent));
+                self.say(|| format!("{kind:?} fails, {percent}%"));
+            }
             match self.start(Some(&mut after))? {
                 Started::Yes => return Ok(true),
                 Started::Refused => return Ok(false),
-                Started::Crashed(settled) => {
-                    self.counts.crashes_while_starting += 1;
+                Started::CutShort(settled) => {
                     os_crashed = self.random.percent(50);
                     restarted = !after.has_lost();
                     after.os_crashed |= os_crashed;
                     after.settled = after.settled.or(settled);
-                    self.say(|| format!("--- crashed while starting, of the system: {os_crashed}"));
+                    self.say(|| {
+                        format!("--- the start was cut short; of the system, a crash: {os_crashed}")
+                    });
                 }
             }
         }
@@ -172,7 +187,10 @@ impl World {
 
     pub(super) fn start(&mut self, mut after: Option<&mut After>) -> Result<Started, Failure> {
         self.pid += 10;
-        self.trouble.get().cuts_are_durable = None;
+        {
+            let mut trouble = self.trouble.get();
+            (trouble.cuts_are_durable, trouble.unreadable) = (None, 0);
+        }
         let mut random = self.random.branch();
         let trouble_percent = if self.with_trouble { 15 } else { 0 };
         self.trouble.rule(&self.storage, &mut random, &self.units);
@@ -208,17 +226,23 @@ impl World {
         let mut process = Process::launch(surroundings)?;
         let loaded = match Self::guarded(|| process.load()) {
             Ok(loaded) => loaded,
-            // All that counts was in memory before the cuts were written down.
             Err(Ending::Crash) => {
-                let settled = self.trouble.get().cuts_are_durable == Some(true);
-                return Ok(Started::Crashed(settled.then(|| dumped(&process))));
+                self.counts.crashes_while_starting += 1;
+                return Ok(self.cut_short(&process));
             }
             Err(Ending::Exit(status)) => return Err(format!("exit {status} while loading")),
         };
-        self.trouble.get().stop_in = None;
+        {
+            let mut trouble = self.trouble.get();
+            (trouble.stop_in, trouble.failing) = (None, None);
+        }
         if let Err(error) = loaded {
-            self.counts.refusals += 1;
             self.say(|| format!("refused: {error}"));
+            if self.trouble.get().unreadable > 0 {
+                self.counts.unreadable += 1;
+                return Ok(self.cut_short(&process));
+            }
+            self.counts.refusals += 1;
             if after.is_some_and(|after| after.tainted) {
                 return Ok(Started::Refused);
             }
@@ -237,6 +261,12 @@ impl World {
         }
         self.begin_life(process, found);
         Ok(Started::Yes)
+    }
+
+    fn cut_short(&self, process: &Process) -> Started {
+        // All that counts was in memory before the cuts were written down.
+        let settled = self.trouble.get().cuts_are_durable == Some(true);
+        Started::CutShort(settled.then(|| dumped(process)))
     }
 
     /// Whether, on a disk that lies, a file may be shorter than it was and look whole: the manifest does not say yet how
