@@ -382,8 +382,9 @@ impl Replay {
                 present[shard] = present[shard]
                     .wrapping_sub(hash(&before))
                     .wrapping_add(hash(&model));
-                // A write that changed nothing is not in the log.
-                if before.0.get(name) != model.0.get(name) {
+                // A write that changed nothing is not in the log, nor one that removed what had expired.
+                let then = unit.ran[0].now;
+                if before.get(name, then) != model.get(name, then) {
                     last_write.insert(name.clone(), index + 1);
                     if !here.contains(&shard) {
                         here.push(shard);
