@@ -60,6 +60,8 @@ struct Segment {
 pub struct WritePath {
     /// None: write(2).
     pub rings: Option<Arc<RingSet>>,
+    /// Which ones of this process; 0: none.
+    pub rings_number: u64,
     pub reason: String,
 }
 
@@ -151,6 +153,7 @@ pub struct Aof {
     unsynced: AtomicBool,
     failure: Mutex<String>,
     write_path: Mutex<WritePath>,
+    rings_in_force: AtomicU64,
     /// Segments whose ring cannot be drained.
     undrained: AtomicUsize,
     /// The log says so.
@@ -191,6 +194,7 @@ impl Aof {
             unsynced: AtomicBool::new(false),
             failure: Mutex::default(),
             write_path: Mutex::default(),
+            rings_in_force: AtomicU64::new(0),
             undrained: AtomicUsize::new(0),
             undrained_told: AtomicBool::new(false),
             drain_errno_untold: AtomicI32::new(0),
@@ -636,8 +640,9 @@ impl Aof {
     }
 
     pub fn set_write_path(&self, path: WritePath) {
+        self.rings_in_force.store(path.rings_number, SeqCst);
         for index in 0..self.segments.len() {
-            self.note_drain(ShardIndex(index as u16), 0);
+            self.set_drain_errno(ShardIndex(index as u16), 0);
         }
         *self
             .write_path
@@ -646,7 +651,18 @@ impl Aof {
     }
 
     /// Draining a shard's ring fails with this errno, or succeeds (0). Called within the drain: does not allocate.
-    pub fn note_drain(&self, shard: ShardIndex, errno: i32) {
+    /// Rings that are not in force any more may be drained for a while, which concerns nobody.
+    pub fn note_drain(&self, rings_number: u64, shard: ShardIndex, errno: i32) {
+        let in_force = || self.rings_in_force.load(SeqCst) == rings_number;
+        if in_force() {
+            self.set_drain_errno(shard, errno);
+            if !in_force() {
+                self.set_drain_errno(shard, 0);
+            }
+        }
+    }
+
+    fn set_drain_errno(&self, shard: ShardIndex, errno: i32) {
         let segment = &self.segments[usize::from(shard.0)];
         match (segment.drain_errno.swap(errno, Relaxed), errno) {
             (0, 0) => {}

@@ -296,6 +296,7 @@ impl World {
     }
 
     fn note_save(&mut self, units: usize) {
+        self.dump_is_tainted = false;
         let state = self.journal.life.state_after(units);
         // A reply that the model did not expect is found when the life is checked.
         if let Ok(state) = state {

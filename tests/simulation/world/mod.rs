@@ -104,6 +104,8 @@ pub struct World {
     /// Milliseconds that an fdatasync takes at most.
     sync_ms_max: u64,
     with_trouble: bool,
+    /// The disk lied, the system crashed, and no snapshot has been put in force since.
+    dump_is_tainted: bool,
     /// The rings may vanish with the process.
     in_container: bool,
     /// Sends nothing any more.
@@ -169,6 +171,7 @@ impl World {
             pid: 100,
             workload,
             sync_ms_max,
+            dump_is_tainted: false,
             is_over: false,
             counts: Counts::default(),
         }

@@ -97,6 +97,7 @@ impl World {
             if os_crashed {
                 // What is there now is what the disk has; what goes wrong from now on is for the next crash.
                 after.tainted |= std::mem::take(&mut self.trouble.get().tainted);
+                self.dump_is_tainted |= after.tainted;
             }
             after.rings_lost |= self.next_machine(os_crashed);
             after.restarted_before_loss |= restarted && after.has_lost();
@@ -243,7 +244,9 @@ impl World {
                 return Ok(self.cut_short(&process));
             }
             self.counts.refusals += 1;
-            if after.is_some_and(|after| after.tainted) {
+            // A dump that is not whole may be looked at for the first time long after it was lost.
+            let of_dump = self.dump_is_tainted && !self.setup.append_only;
+            if of_dump || after.is_some_and(|after| after.tainted) {
                 return Ok(Started::Refused);
             }
             return Err(format!("the server refuses to start: {error}"));

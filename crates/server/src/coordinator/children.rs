@@ -162,10 +162,11 @@ impl Coordinator {
     }
 
     /// A snapshot has been put in force.
-    pub(super) fn note_saved(&self, verified: bool) {
+    pub(super) fn note_saved(&mut self, verified: bool) {
         let state = &self.server.snapshot;
         let now = clock::unix_millis().0 / 1000;
         self.server.last_save_seconds.store(now, Relaxed);
+        self.last_save = clock::instant();
         state.snapshots_saved.fetch_add(1, Relaxed);
         if verified {
             state.last_verified_seconds.store(now, Relaxed);
@@ -191,7 +192,7 @@ impl Coordinator {
         };
         if kind == ChildKind::Snapshot {
             self.server.snapshot.snapshots_begun.fetch_add(1, Relaxed);
-            self.last_save_try_seconds = clock::unix_millis().0 / 1000;
+            self.last_save_try = Some(clock::instant());
         }
         let forked = match self.refusal_for_space(kind) {
             Some(reason) => Err(reason),

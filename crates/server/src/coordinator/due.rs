@@ -12,7 +12,7 @@ use crate::snapshot::ChildKind;
 use crate::{allocator, clock, log};
 
 /// Save points try again when more than so many seconds have passed since a snapshot that failed.
-const SAVE_RETRY_SECONDS: i64 = 5;
+const SAVE_RETRY: Duration = Duration::from_secs(5);
 /// How rewrites wait that nobody asked for just now, after so many failures, one after another.
 #[derive(Clone, Copy)]
 pub struct Patience {
@@ -116,17 +116,18 @@ impl Coordinator {
         if config.save.is_empty() {
             return false;
         }
-        let now = clock::unix_millis().0 / 1000;
         let failed = self.server.snapshot.last_snapshot_failed.load(Relaxed);
-        if failed && now - self.last_save_try_seconds <= SAVE_RETRY_SECONDS {
+        let tried_lately = |tried| clock::elapsed_since(tried) <= SAVE_RETRY;
+        if failed && self.last_save_try.is_some_and(tried_lately) {
             return false;
         }
         let changes = self.server.changes_since_save();
-        let seconds = now - self.server.last_save_seconds.load(Relaxed);
+        // Not by the wall clock: one that is set back must not put snapshots off.
+        let seconds = clock::elapsed_since(self.last_save).as_secs();
         let reached = config
             .save
             .iter()
-            .find(|point| changes >= point.changes && seconds > point.seconds as i64);
+            .find(|point| changes >= point.changes && seconds > point.seconds);
         if let Some(point) = reached {
             log!(
                 Notice,

@@ -94,8 +94,9 @@ pub struct Coordinator {
     files_to_remove: Vec<PathBuf>,
     next_chores: Instant,
     next_second: Instant,
-    /// When a snapshot was last begun in the background, in Unix seconds.
-    last_save_try_seconds: i64,
+    /// When a snapshot was last put in force, or the server started; and when one was last begun in the background.
+    last_save: Instant,
+    last_save_try: Option<Instant>,
     rewrite_delay: RewriteDelay,
     ops: OpsMeter,
     /// Sees the commands that run here; only a simulation has one.
@@ -125,7 +126,8 @@ impl Coordinator {
             files_to_remove,
             next_chores: now,
             next_second: now,
-            last_save_try_seconds: 0,
+            last_save: now,
+            last_save_try: None,
             rewrite_delay: RewriteDelay::default(),
             ops: OpsMeter::default(),
             observer: None,

@@ -109,8 +109,8 @@ impl Coordinator {
 
     fn write_path(&mut self, config: &Config) -> io::Result<WritePath> {
         let write = |reason| WritePath {
-            rings: None,
             reason,
+            ..WritePath::default()
         };
         if config.aof_write_path == AofWritePath::Write {
             return Ok(write("as configured".into()));
@@ -130,6 +130,7 @@ impl Coordinator {
                     config.aof_ring_dir.display()
                 ),
                 rings: Some(Arc::new(rings)),
+                rings_number: self.rings_made,
             }),
             Err(error) if forced => Err(error),
             Err(error) => Ok(write(error.to_string())),
@@ -171,7 +172,7 @@ impl Coordinator {
             shard_count: server.shards.len() as u16,
             data_len,
         };
-        let on_trouble = Arc::new(move |shard, errno| server.aof.note_drain(shard, errno));
+        let on_trouble = Arc::new(move |shard, errno| server.aof.note_drain(number, shard, errno));
         let (store, driver) = (self.ring_machine.store.clone(), self.ring_machine.driver);
         RingSet::create(store, &spec, driver, on_trouble)
     }
