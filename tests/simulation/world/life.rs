@@ -52,6 +52,7 @@ impl World {
         let shards = self.setup.shards;
         self.journal.begin_life(found, shards);
         self.units.store(0, Relaxed);
+        self.leapt = false;
         let policy = policy_of(&process);
         let ticks = (0..shards).map(|shard| process.next_sync_tick(ShardIndex(shard)));
         let mut running = Running {

@@ -26,6 +26,7 @@ const BEGIN_UNIX_MS: i64 = 1_700_000_000_000;
 /// The most time that passes in one step.
 const STEP_MS_MAX: usize = 12;
 const CLIENTS: usize = 4;
+const LEAP_MS: i64 = 10_000;
 
 /// How a life of the server ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +87,8 @@ pub struct World {
     /// Of the wall clock, against that which only goes forward.
     clock_ahead_ms: i64,
     clock: WallClock,
+    /// It was set forth in this life, by so much that what was written before looks too old to be lost.
+    leapt: bool,
     storage: SimulatedStorage,
     /// Memory that outlives a process, not the system.
     rings: SimulatedRings,
@@ -159,6 +162,7 @@ impl World {
             now: 0,
             clock_ahead_ms: 0,
             clock,
+            leapt: false,
             storage,
             rings: SimulatedRings::new(),
             trouble,
@@ -222,6 +226,7 @@ impl World {
         }
         let by = *self.random.pick(&[50, 2000, 3_600_000, 86_400_000]);
         let back = self.clock == WallClock::Jumps && self.random.percent(50);
+        self.leapt |= by >= LEAP_MS && !back;
         self.clock_ahead_ms += if back { -by } else { by };
         self.counts.clock_jumps += 1;
         self.set_clock();

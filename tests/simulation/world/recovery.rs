@@ -32,6 +32,8 @@ pub(super) struct After {
     may_end_early: bool,
     /// A datasync failed or lied before the system crashed, so that what it was for may be gone.
     tainted: bool,
+    /// The wall clock was set forth while the server lived.
+    leapt: bool,
     /// What a start had recovered that was cut short when its cuts were durably written down.
     settled: Option<Model>,
     /// The system did not crash, but the rings went with the process.
@@ -84,6 +86,7 @@ impl World {
             restarted_before_loss: false,
             may_end_early: false,
             tainted: false,
+            leapt: std::mem::take(&mut self.leapt),
             settled: None,
             rings_lost: false,
         };
@@ -246,7 +249,11 @@ impl World {
             self.counts.refusals += 1;
             // A dump that is not whole may be looked at for the first time long after it was lost.
             let of_dump = self.dump_is_tainted && !self.setup.append_only;
-            if of_dump || after.is_some_and(|after| after.tainted) {
+            // A hole is taken for damage if the clock was set forth while what is behind it was written.
+            let leapt = |after: &&mut After| after.leapt && after.os_crashed;
+            let of_hole =
+                after.as_ref().is_some_and(leapt) && error.contains("damaged append-only file");
+            if of_dump || of_hole || after.is_some_and(|after| after.tainted) {
                 return Ok(Started::Refused);
             }
             return Err(format!("the server refuses to start: {error}"));
