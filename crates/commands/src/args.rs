@@ -1,8 +1,12 @@
 //! Reading arguments: numbers and option words, with Redis's errors.
 
-use datatypes::number;
+use datatypes::number::{self, ExtendedFloat};
+use keyspace::UnixMillis;
 
-use crate::errors::{CommandError, NOT_FLOAT, NOT_INTEGER, NOT_SYMMETRIC};
+use crate::errors::{
+    CommandError, NOT_FLOAT, NOT_INTEGER, NOT_SYMMETRIC, TIMEOUT_NEGATIVE, TIMEOUT_NOT_FLOAT,
+    TIMEOUT_OUT_OF_RANGE,
+};
 
 /// A 64-bit integer in canonical decimal text.
 pub fn integer(arg: &[u8]) -> Result<i64, CommandError> {
@@ -39,6 +43,25 @@ pub fn symmetric_integer(arg: &[u8]) -> Result<i64, CommandError> {
 /// A double as Redis reads it; not-a-number is refused.
 pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
     number::parse_f64(arg).ok_or(NOT_FLOAT)
+}
+
+/// When a timeout in seconds, fractions included, is over; none for 0: never.
+pub fn timeout_seconds(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, CommandError> {
+    let seconds = ExtendedFloat::parse(arg).ok_or(TIMEOUT_NOT_FLOAT)?;
+    let ms = seconds.thousandfold_ceiling();
+    timeout_over(ms.ok_or(TIMEOUT_OUT_OF_RANGE)?, now)
+}
+
+/// When a timeout in milliseconds is over; none for 0: never.
+pub fn timeout_over(ms: i64, now: UnixMillis) -> Result<Option<UnixMillis>, CommandError> {
+    match ms {
+        ..0 => Err(TIMEOUT_NEGATIVE),
+        0 => Ok(None),
+        ms => match now.0.checked_add(ms) {
+            Some(at) => Ok(Some(UnixMillis(at))),
+            None => Err(TIMEOUT_OUT_OF_RANGE),
+        },
+    }
 }
 
 /// Whether an argument is this option word (given in lowercase), in any case.

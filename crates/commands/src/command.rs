@@ -95,6 +95,7 @@ pub enum HostCommand {
     ClientReply,
     ClientSetinfo,
     ClientSetname,
+    ClientUnblock,
     ConfigGet,
     ConfigResetstat,
     ConfigRewrite,

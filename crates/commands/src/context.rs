@@ -8,6 +8,7 @@ use keyspace::{
 use resp::{Argv, Reply};
 
 use crate::errors::{CommandError, WRONG_TYPE};
+use crate::wait::Wait;
 
 /// One call of a command.
 pub struct Ctx<'a, 'v> {
@@ -19,6 +20,8 @@ pub struct Ctx<'a, 'v> {
     /// `proto-max-bulk-len`: the longest string a command may make.
     pub string_bytes_max: u64,
     pub codec: &'a dyn Codec,
+    /// Where to say that the client is to wait; none where nothing may wait.
+    pub waiting: Option<&'a mut Option<Wait>>,
 }
 
 impl<'a> Ctx<'a, '_> {

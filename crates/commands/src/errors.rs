@@ -42,6 +42,20 @@ impl CommandError {
             .into()
     }
 
+    /// A subcommand with a number of arguments that its function, not its arity, refuses.
+    pub fn wrong_subcommand(container: &str, name: &[u8]) -> CommandError {
+        let name = before_zero_byte(name);
+        [
+            b"ERR unknown subcommand or wrong number of arguments for '",
+            &name[..name.len().min(128)],
+            b"'. Try ",
+            container.as_bytes(),
+            b" HELP.",
+        ]
+        .concat()
+        .into()
+    }
+
     pub fn text(&self) -> &[u8] {
         &self.0
     }
@@ -89,6 +103,8 @@ pub const NOT_0_OR_1: CommandError =
     CommandError::new("ERR value is out of range, value must between 0 and 1");
 pub const TIMEOUT_NOT_INTEGER: CommandError =
     CommandError::new("ERR timeout is not an integer or out of range");
+pub const TIMEOUT_NOT_FLOAT: CommandError =
+    CommandError::new("ERR timeout is not a float or out of range");
 pub const TIMEOUT_NEGATIVE: CommandError = CommandError::new("ERR timeout is negative");
 pub const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::new("ERR timeout is out of range");
 pub const OUT_OF_RANGE: CommandError = CommandError::new("ERR value is out of range");

@@ -59,6 +59,20 @@ impl KeySpec {
         }
     }
 
+    /// All arguments from one to another, which is counted from the end (-1: the last).
+    pub const fn until(index: usize, last: i32, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec {
+            flags,
+            begin: Begin::Index(index),
+            find: Find::Range {
+                last,
+                step: 1,
+                limit: 0,
+            },
+            notes: "",
+        }
+    }
+
     /// All arguments from one on, every `step`th.
     pub const fn rest(index: usize, step: usize, flags: &'static [&'static str]) -> KeySpec {
         KeySpec {

@@ -14,6 +14,7 @@ pub mod errors;
 pub mod help;
 pub mod key_spec;
 pub mod table;
+pub mod wait;
 
 mod bitmaps;
 mod docs;
@@ -42,6 +43,7 @@ pub use key_spec::{Begin, Find, KeySpec};
 pub use keys::databases::whole_databases;
 pub use keys::iterate::cursor_shard;
 pub use table::{all, find, find_subcommand};
+pub use wait::Wait;
 
 /// The version of Redis whose behaviour is tracked; clients decide by it what they may use.
 pub const REDIS_VERSION: &str = "7.4.0";

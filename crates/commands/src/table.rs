@@ -32,6 +32,7 @@ static FAMILIES: &[&[Command]] = &[
     geo::COMMANDS,
     geo::search::COMMANDS,
     lists::ends::COMMANDS,
+    lists::blocking::COMMANDS,
     lists::positions::COMMANDS,
     sets::members::COMMANDS,
     sets::draws::COMMANDS,
@@ -42,6 +43,7 @@ static FAMILIES: &[&[Command]] = &[
     sorted_sets::members::COMMANDS,
     sorted_sets::ranges::COMMANDS,
     sorted_sets::ends::COMMANDS,
+    sorted_sets::blocking::COMMANDS,
     sorted_sets::algebra::COMMANDS,
 ];
 

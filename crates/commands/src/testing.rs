@@ -163,6 +163,7 @@ impl World {
             limits: &self.limits,
             string_bytes_max: self.string_bytes_max,
             codec: &TestCodec,
+            waiting: None,
         })
     }
 

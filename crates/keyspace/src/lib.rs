@@ -18,6 +18,7 @@ pub mod shard;
 pub mod slots;
 pub mod types;
 pub mod view;
+pub mod waits;
 pub mod watch;
 
 pub use access::{AccessClock, AccessPolicy};
@@ -32,3 +33,4 @@ pub use shard::{Garbage, Shard};
 pub use slots::SlotMap;
 pub use types::{DbIndex, HashSlot, Lsn, ShardIndex, UnixMillis};
 pub use view::{Key, View};
+pub use waits::{Claim, WaitTable, Waiter, Wanted};

@@ -1,4 +1,4 @@
-//! A shard: its slice of every database, with expiry, watches, counters and log.
+//! A shard: its slice of every database, with expiry, watches, waiting clients, counters and log.
 //!
 //! Nothing in a shard has a lock of its own; whoever holds the shard's baton has it whole.
 
@@ -13,6 +13,7 @@ use crate::log::Log;
 use crate::pending::Pending;
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
 use crate::view::Key;
+use crate::waits::WaitTable;
 use crate::watch::WatchTable;
 use crate::SlotMap;
 
@@ -37,6 +38,8 @@ pub struct Shard {
     dbs: Vec<Db>,
     pub log: Log,
     pub watches: WatchTable,
+    /// Clients that wait for keys.
+    pub waits: WaitTable,
     /// Changes that are not durable yet.
     pub pending: Pending,
     pub stats: ShardStats,
@@ -66,6 +69,7 @@ impl Shard {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             log: Log::default(),
             watches: WatchTable::default(),
+            waits: WaitTable::default(),
             pending: Pending::default(),
             stats: ShardStats::default(),
             dirty: 0,
@@ -108,10 +112,13 @@ impl Shard {
         let _ = self.garbage.send(garbage);
     }
 
-    /// Notes that a key has changed, for those who watch it and those who wait for the disk.
+    /// Notes that a key has changed, for those who watch it, wait for it, or wait for the disk.
     #[inline]
     pub fn changed(&mut self, db: DbIndex, key: Key<'_>) {
         self.watches.changed(db, key.bytes);
+        if self.waits.changed(db, key.bytes) {
+            self.after_due = true;
+        }
         self.pending.changed(key.hash);
     }
 
@@ -129,8 +136,9 @@ impl Shard {
         if !old.is_empty() {
             self.pending.changed_all();
         }
-        self.watches
-            .changed_where(db, |key| old.find(Key::new(key, &self.slots)).is_some());
+        let held = |key: &[u8]| old.find(Key::new(key, &self.slots)).is_some();
+        self.watches.changed_where(db, held);
+        self.after_due |= self.waits.changed_where(db, held);
         old
     }
 
@@ -144,8 +152,10 @@ impl Shard {
             let key = Key::new(key, &slots);
             in_a.find(key).is_some() || in_b.find(key).is_some()
         };
-        self.watches.changed_where(a, held);
-        self.watches.changed_where(b, held);
+        for db in [a, b] {
+            self.watches.changed_where(db, held);
+            self.after_due |= self.waits.changed_where(db, held);
+        }
     }
 
     /// Reads a key: expires it if due, counts a hit or a miss, and notes the access in its clock

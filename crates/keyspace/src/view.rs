@@ -67,6 +67,11 @@ impl<'a> View<'a> {
         Key::new(bytes, &self.slots)
     }
 
+    /// Whether the shard is among those that may be touched.
+    pub fn holds(&self, index: ShardIndex) -> bool {
+        self.shards().any(|shard| shard.index() == index)
+    }
+
     #[inline]
     pub fn shard(&self, index: ShardIndex) -> &Shard {
         match &self.held {

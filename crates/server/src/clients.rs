@@ -6,10 +6,10 @@
 use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
-use keyspace::UnixMillis;
+use keyspace::{Claim, UnixMillis};
 use reactor::ConnId;
 
 /// A client's number, never used twice.
@@ -50,6 +50,8 @@ pub struct ClientRecord {
     pub last_command: AtomicUsize,
     /// Set by CLIENT KILL.
     pub killed: AtomicBool,
+    /// The claim to its wait, while it is blocked.
+    pub blocked: Mutex<Option<Arc<Claim>>>,
 }
 
 /// What a client calls itself.
@@ -73,6 +75,16 @@ pub mod flag {
 }
 
 impl ClientRecord {
+    pub fn blocked(&self) -> MutexGuard<'_, Option<Arc<Claim>>> {
+        self.blocked.lock().expect("no holder of this lock panics")
+    }
+
+    /// Takes the claim to the client's wait; whoever has it sees to the reply.
+    pub fn take_wait(&self) -> bool {
+        let claim = self.blocked().clone();
+        claim.is_some_and(|claim| claim.take())
+    }
+
     pub fn last_command(&self) -> Option<&'static commands::Command> {
         let address = self.last_command.load(Relaxed);
         commands::all()

@@ -20,7 +20,7 @@ use crate::renames::Renames;
 use crate::safe_point::SafePoint;
 use crate::snapshot::SnapshotState;
 use crate::stats::{ServerStats, WorkerStats};
-use crate::worker::mailbox::Mailbox;
+use crate::worker::mailbox::{Mailbox, Message};
 use crate::worker::posted::Posted;
 
 /// A shard with its baton, and the inbox of commands posted to it.
@@ -32,6 +32,9 @@ pub struct WorkerHandle {
     pub stats: WorkerStats,
     /// Connections it has, or was handed and has not seen yet.
     pub connections: AtomicU32,
+    /// Connections that are blocked, and those of them that wait until a certain time.
+    pub blocked: AtomicI64,
+    pub timed_waits: AtomicI64,
     /// It wants to be woken when a log has become durable.
     pub awaits_durable: AtomicBool,
 }
@@ -184,8 +187,13 @@ impl Server {
         let cell = self.shard(index);
         let mut guard = cell.baton.take();
         let result = f(&mut guard);
+        let after_due = guard.after_due;
+        let mailbox = &self.workers[usize::from(index.0)].mailbox;
         if cell.release_unserved(guard) {
-            self.workers[usize::from(index.0)].mailbox.wake();
+            mailbox.wake();
+        }
+        if after_due {
+            mailbox.post(Message::AfterDue);
         }
         result
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -317,6 +317,8 @@ pub fn assemble(
         mailbox: Mailbox::default(),
         stats: WorkerStats::new(),
         connections: AtomicU32::new(0),
+        blocked: AtomicI64::new(0),
+        timed_waits: AtomicI64::new(0),
         awaits_durable: AtomicBool::new(false),
     };
     let server = Box::new(Server::new(

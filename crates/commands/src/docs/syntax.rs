@@ -265,6 +265,8 @@ fn kind_of(name: &str, command: &str) -> Kind {
         "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
         "pattern" => Kind::Pattern,
         "score" | "longitude" | "latitude" | "radius" | "width" | "height" => Kind::Double,
+        // In seconds; of other commands in milliseconds.
+        "timeout" if command.starts_with('b') => Kind::Double,
         "increment" if command.ends_with("float") => Kind::Double,
         "bit" => Kind::Integer,
         "value" if matches!(command, "setbit" | "bitfield") => Kind::Integer,
@@ -274,8 +276,8 @@ fn kind_of(name: &str, command: &str) -> Kind {
         "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end"
         | "frequency" | "increment" | "index" | "index1" | "index2" | "len" | "limit"
         | "maxage" | "milliseconds" | "min-match-len" | "num-matches" | "numfields" | "numkeys"
-        | "offset" | "protover" | "rank" | "seconds" | "start" | "stop" | "ttl" | "version"
-        | "weight" => Kind::Integer,
+        | "numlocal" | "numreplicas" | "offset" | "protover" | "rank" | "seconds" | "start"
+        | "stop" | "timeout" | "ttl" | "version" | "weight" => Kind::Integer,
         _ => Kind::String,
     }
 }

@@ -184,6 +184,16 @@ pub const COMMANDS: &[Command] = &[
                 tips: ALL_NODES,
                 ..CONNECTION
             },
+            Command {
+                name: "client|unblock",
+                summary: "Ends the wait of a client that a command blocks.",
+                since: "5.0.0",
+                arity: -3,
+                flags: ADMIN,
+                syntax: "client-id [TIMEOUT | ERROR]",
+                run: Run::Host(HostCommand::ClientUnblock),
+                ..CONNECTION
+            },
         ],
         ..CONNECTION
     },

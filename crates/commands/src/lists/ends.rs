@@ -1,5 +1,7 @@
 //! Pushing to and popping from a list's ends.
 
+use std::ops::Range;
+
 use datatypes::{Element, Encoding, Limits, List, Value};
 use keyspace::Key;
 use resp::{Argv, Reply};
@@ -144,13 +146,13 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Left,
     Right,
 }
 
 impl End {
-    fn parse(arg: &[u8]) -> Result<End, CommandError> {
+    pub(super) fn parse(arg: &[u8]) -> Result<End, CommandError> {
         if is(arg, "left") {
             Ok(End::Left)
         } else if is(arg, "right") {
@@ -168,7 +170,7 @@ impl End {
         }
     }
 
-    fn pop_name(self) -> &'static str {
+    pub(super) fn pop_name(self) -> &'static str {
         match self {
             End::Left => "lpop",
             End::Right => "rpop",
@@ -183,7 +185,7 @@ impl End {
         }
     }
 
-    fn pop_command(self) -> &'static [u8] {
+    pub(super) fn pop_command(self) -> &'static [u8] {
         match self {
             End::Left => b"LPOP",
             End::Right => b"RPOP",
@@ -209,7 +211,7 @@ impl End {
     }
 
     /// The element at this end of a list that is not empty.
-    fn value(self, list: &List) -> Element<'_> {
+    pub(super) fn value(self, list: &List) -> Element<'_> {
         let end = match self {
             End::Left => list.front(),
             End::Right => list.back(),
@@ -217,7 +219,7 @@ impl End {
         end.expect("a stored list has elements")
     }
 
-    fn drop_one(self, list: &mut List, limits: &Limits) {
+    pub(super) fn drop_one(self, list: &mut List, limits: &Limits) {
         match self {
             End::Left => list.drop_front(limits),
             End::Right => list.drop_back(limits),
@@ -333,21 +335,30 @@ fn pop(c: &mut Ctx<'_, '_>, end: End) -> CommandResult {
 
 fn lmove(c: &mut Ctx<'_, '_>) -> CommandResult {
     let (from, to) = (End::parse(c.argv.arg(3))?, End::parse(c.argv.arg(4))?);
-    move_element(c, from, to)
+    move_or_null(c, from, to)
 }
 
 fn rpoplpush(c: &mut Ctx<'_, '_>) -> CommandResult {
-    move_element(c, End::Right, End::Left)
+    move_or_null(c, End::Right, End::Left)
 }
 
-fn move_element(c: &mut Ctx<'_, '_>, from: End, to: End) -> CommandResult {
+fn move_or_null(c: &mut Ctx<'_, '_>, from: End, to: End) -> CommandResult {
+    if !move_element(c, from, to)? {
+        c.reply.null();
+    }
+    Ok(())
+}
+
+/// Moves an element from the first key's list to the second's and replies it. False, and no reply,
+/// if there is none.
+pub(super) fn move_element(c: &mut Ctx<'_, '_>, from: End, to: End) -> Result<bool, CommandError> {
     let (source, destination, limits) = (c.key(1), c.key(2), c.limits);
     if c.keys.list_mut(source)?.is_none() {
-        c.reply.null();
-        return Ok(());
+        return Ok(false);
     }
     if source.bytes == destination.bytes {
-        return rotate(c, source, from, to);
+        rotate(c, source, from, to)?;
+        return Ok(true);
     }
     // Both types are known to be right before anything changes.
     c.keys.list_mut(destination)?;
@@ -374,7 +385,7 @@ fn move_element(c: &mut Ctx<'_, '_>, from: End, to: End) -> CommandResult {
         c.keys.remove_if_empty(source);
     }
     c.reply.bulk(&value);
-    Ok(())
+    Ok(true)
 }
 
 /// LMOVE within one list, which exists.
@@ -399,28 +410,59 @@ fn rotate(c: &mut Ctx<'_, '_>, key: Key<'_>, from: End, to: End) -> CommandResul
 }
 
 fn lmpop(c: &mut Ctx<'_, '_>) -> CommandResult {
-    let argv = c.argv;
-    let keys = positive_or(argv.arg(1), NUMKEYS_NOT_POSITIVE)?;
-    let end_at = keys.saturating_add(2);
-    let end = End::parse(argv.get(end_at).ok_or(SYNTAX)?)?;
-    let count = match (argv.get(end_at + 1), argv.get(end_at + 2)) {
-        (None, _) => 1,
-        (Some(option), Some(count)) if is(option, "count") => {
-            let count = positive_or(count, COUNT_NOT_POSITIVE)?;
-            if argv.len() > end_at + 3 {
-                return Err(SYNTAX);
+    let pops = Pops::parse(c.argv, 1)?;
+    if !pop_from_first(c, &pops)? {
+        c.reply.null_array();
+    }
+    Ok(())
+}
+
+/// `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`
+pub(super) struct Pops {
+    /// The arguments that are keys.
+    pub keys: Range<usize>,
+    end: End,
+    count: usize,
+}
+
+impl Pops {
+    /// Reads all arguments from `numkeys`, at `at`, to the last.
+    pub(super) fn parse(argv: Argv<'_>, at: usize) -> Result<Pops, CommandError> {
+        let keys = positive_or(argv.arg(at), NUMKEYS_NOT_POSITIVE)?;
+        let end_at = keys.saturating_add(at + 1);
+        let end = End::parse(argv.get(end_at).ok_or(SYNTAX)?)?;
+        let count = match (argv.get(end_at + 1), argv.get(end_at + 2)) {
+            (None, _) => 1,
+            (Some(option), Some(count)) if is(option, "count") => {
+                let count = positive_or(count, COUNT_NOT_POSITIVE)?;
+                if argv.len() > end_at + 3 {
+                    return Err(SYNTAX);
+                }
+                count
             }
-            count
-        }
-        _ => return Err(SYNTAX),
-    };
-    let limits = c.limits;
-    for i in 2..end_at {
+            _ => return Err(SYNTAX),
+        };
+        Ok(Pops {
+            keys: at + 1..end_at,
+            end,
+            count,
+        })
+    }
+}
+
+/// Takes elements from the first list that has some and replies them with its name. False, and no
+/// reply, if none has.
+pub(super) fn pop_from_first(c: &mut Ctx<'_, '_>, pops: &Pops) -> Result<bool, CommandError> {
+    let (end, limits) = (pops.end, c.limits);
+    for i in pops.keys.clone() {
         let key = c.key(i);
+        if !c.keys.holds(key) {
+            continue;
+        }
         let Some(list) = c.keys.list_mut(key)? else {
             continue;
         };
-        let count = count.min(list.len());
+        let count = pops.count.min(list.len());
         c.reply.array(2);
         c.reply.bulk(key.bytes);
         end.pop_array_into(&mut c.reply, list, count, limits);
@@ -433,10 +475,9 @@ fn lmpop(c: &mut Ctx<'_, '_>) -> CommandResult {
         if emptied {
             c.keys.remove_if_empty(key);
         }
-        return Ok(());
+        return Ok(true);
     }
-    c.reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! List commands.
 //!
-//! `ends` has those that work on a list's ends, `positions` those that look at or change
+//! `ends` has those that work on a list's ends, `blocking` those of them that wait, `positions` those that look at or change
 //! elements anywhere. A list that has become empty is removed with its key.
 
+pub mod blocking;
 pub mod ends;
 pub mod positions;
 

@@ -1,7 +1,10 @@
 //! Members of a sorted set taken from its ends, and random ones.
 
+use std::ops::Range;
+
 use datatypes::SortedSet;
 use keyspace::Key;
+use resp::Argv;
 
 use super::replies::{self, MemberList, Shape};
 use crate::args::{count_or, is, positive_or, symmetric_integer};
@@ -9,7 +12,8 @@ use crate::command::{Command, Flags, Group, Run};
 use crate::context::{Ctx, Effect};
 use crate::elements::{self, visit_sample, Draw};
 use crate::errors::{
-    CommandResult, COUNT_NOT_POSITIVE, NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, OUT_OF_RANGE, SYNTAX,
+    CommandError, CommandResult, COUNT_NOT_POSITIVE, NOT_POSITIVE, NUMKEYS_NOT_POSITIVE,
+    OUT_OF_RANGE, SYNTAX,
 };
 use crate::key_spec::KeySpec;
 
@@ -70,9 +74,27 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum End {
+pub(super) enum End {
     Lowest,
     Highest,
+}
+
+impl End {
+    pub(super) fn parse(arg: &[u8]) -> Result<End, CommandError> {
+        match arg {
+            word if is(word, "min") => Ok(End::Lowest),
+            word if is(word, "max") => Ok(End::Highest),
+            _ => Err(SYNTAX),
+        }
+    }
+
+    /// The command that takes from this end, as the log has it.
+    pub(super) fn pop_command(self) -> &'static [u8] {
+        match self {
+            End::Lowest => b"ZPOPMIN",
+            End::Highest => b"ZPOPMAX",
+        }
+    }
 }
 
 fn zpopmin(c: &mut Ctx<'_, '_>) -> CommandResult {
@@ -92,18 +114,10 @@ fn pop_one_key(c: &mut Ctx<'_, '_>, end: End) -> CommandResult {
     let key = c.key(1);
     match (c.keys.sorted_set_mut(key)?, count) {
         (None, _) | (_, Some(0)) => c.reply.array(0),
-        (Some(set), None) => {
+        (Some(_), None) => {
             // Member and score are not a pair of their own here, in RESP3 either.
-            let popped = match end {
-                End::Lowest => set.first(),
-                End::Highest => set.last(),
-            };
-            let (member, score) = popped.expect("a stored sorted set has members");
             c.reply.array(2);
-            elements::bulk(&mut c.reply, member);
-            replies::score(&mut c.reply, score);
-            remove_from(set, end, 1);
-            report_popped(c, key, end, 1, Effect::AsGiven);
+            pop_one(c, key, end, Effect::AsGiven)?;
         }
         (Some(set), Some(count)) => {
             let popped = count.min(set.len());
@@ -111,6 +125,27 @@ fn pop_one_key(c: &mut Ctx<'_, '_>, end: End) -> CommandResult {
             remove_from(set, end, popped);
             report_popped(c, key, end, popped, Effect::AsGiven);
         }
+    }
+    Ok(())
+}
+
+/// Takes the member at an end out of a set that is there, and replies it and its score.
+pub(super) fn pop_one(
+    c: &mut Ctx<'_, '_>,
+    key: Key<'_>,
+    end: End,
+    effect: Effect<'_>,
+) -> CommandResult {
+    if let Some(set) = c.keys.sorted_set_mut(key)? {
+        let popped = match end {
+            End::Lowest => set.first(),
+            End::Highest => set.last(),
+        };
+        let (member, score) = popped.expect("a stored sorted set has members");
+        elements::bulk(&mut c.reply, member);
+        replies::score(&mut c.reply, score);
+        remove_from(set, end, 1);
+        report_popped(c, key, end, 1, effect);
     }
     Ok(())
 }
@@ -147,46 +182,73 @@ fn report_popped(c: &mut Ctx<'_, '_>, key: Key<'_>, end: End, count: usize, effe
 }
 
 fn zmpop(c: &mut Ctx<'_, '_>) -> CommandResult {
-    let argv = c.argv;
-    let key_count = positive_or(argv.arg(1), NUMKEYS_NOT_POSITIVE)?;
-    let options = key_count.saturating_add(2);
-    let end = match argv.get(options) {
-        Some(word) if is(word, "min") => End::Lowest,
-        Some(word) if is(word, "max") => End::Highest,
-        _ => return Err(SYNTAX),
-    };
-    let count = match (argv.get(options + 1), argv.get(options + 2)) {
-        (None, _) => 1,
-        (Some(word), Some(count)) if is(word, "count") => {
-            let count = positive_or(count, COUNT_NOT_POSITIVE)?;
-            if argv.len() > options + 3 {
-                return Err(SYNTAX);
+    let pops = Pops::parse(c.argv, 1)?;
+    if !pop_from_first(c, &pops)? {
+        c.reply.null_array();
+    }
+    Ok(())
+}
+
+/// `numkeys key [key ...] <MIN | MAX> [COUNT count]`
+pub(super) struct Pops {
+    /// The arguments that are keys.
+    pub keys: Range<usize>,
+    end: End,
+    count: usize,
+}
+
+impl Pops {
+    /// Reads all arguments from `numkeys`, at `at`, to the last.
+    pub(super) fn parse(argv: Argv<'_>, at: usize) -> Result<Pops, CommandError> {
+        let key_count = positive_or(argv.arg(at), NUMKEYS_NOT_POSITIVE)?;
+        let options = key_count.saturating_add(at + 1);
+        let end = End::parse(argv.get(options).ok_or(SYNTAX)?)?;
+        let count = match (argv.get(options + 1), argv.get(options + 2)) {
+            (None, _) => 1,
+            (Some(word), Some(count)) if is(word, "count") => {
+                let count = positive_or(count, COUNT_NOT_POSITIVE)?;
+                if argv.len() > options + 3 {
+                    return Err(SYNTAX);
+                }
+                count
             }
-            count
-        }
-        _ => return Err(SYNTAX),
-    };
-    for i in 2..options {
+            _ => return Err(SYNTAX),
+        };
+        Ok(Pops {
+            keys: at + 1..options,
+            end,
+            count,
+        })
+    }
+}
+
+/// Takes members from the first sorted set that has some and replies them with its name. False, and
+/// no reply, if none has.
+pub(super) fn pop_from_first(c: &mut Ctx<'_, '_>, pops: &Pops) -> Result<bool, CommandError> {
+    let end = pops.end;
+    for i in pops.keys.clone() {
         let key = c.key(i);
+        if !c.keys.holds(key) {
+            continue;
+        }
         let Some(set) = c.keys.sorted_set_mut(key)? else {
             continue;
         };
-        let popped = count.min(set.len());
+        let popped = pops.count.min(set.len());
         c.reply.array(2);
         c.reply.bulk(key.bytes);
         reply_end(&mut c.reply, set, end, popped, Shape::Pairs);
         remove_from(set, end, popped);
-        let name: &[u8] = match end {
-            End::Lowest => b"ZPOPMIN",
-            End::Highest => b"ZPOPMAX",
-        };
         let mut number = itoa::Buffer::new();
-        let effect = [name, key.bytes, number.format(popped).as_bytes()];
+        let effect = [
+            end.pop_command(),
+            key.bytes,
+            number.format(popped).as_bytes(),
+        ];
         report_popped(c, key, end, popped, Effect::Command(&effect));
-        return Ok(());
+        return Ok(true);
     }
-    c.reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
 fn zrandmember(c: &mut Ctx<'_, '_>) -> CommandResult {

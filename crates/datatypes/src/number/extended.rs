@@ -74,6 +74,33 @@ impl ExtendedFloat {
         self.exponent.is_some()
     }
 
+    /// A thousand times as much, rounded to this format and then up to a whole number: seconds as
+    /// milliseconds. None above `i64::MAX`; `i64::MIN` for all that is below it.
+    pub fn thousandfold_ceiling(self) -> Option<i64> {
+        let beyond = if self.negative { Some(i64::MIN) } else { None };
+        let Some(exponent) = self.exponent else {
+            return beyond;
+        };
+        let (mantissa, exponent) =
+            round_extended(u128::from(self.mantissa) * 1000, exponent, false);
+        let magnitude = match exponent {
+            Some(exponent @ 0..) if mantissa != 0 && exponent > 63 => return beyond,
+            Some(exponent @ 0..) => u128::from(mantissa) << exponent.min(63),
+            Some(exponent) => {
+                let down = exponent.unsigned_abs();
+                let whole = mantissa.checked_shr(down).unwrap_or(0);
+                let is_whole = whole.checked_shl(down).unwrap_or(0) == mantissa;
+                u128::from(whole) + u128::from(!is_whole && !self.negative)
+            }
+            None => return beyond,
+        };
+        match i64::try_from(magnitude) {
+            Ok(magnitude) if self.negative => Some(-magnitude),
+            Ok(magnitude) => Some(magnitude),
+            Err(_) => beyond,
+        }
+    }
+
     /// The correctly rounded sum; not finite if an operand is not.
     #[allow(clippy::should_implement_trait)]
     pub fn add(self, other: ExtendedFloat) -> ExtendedFloat {

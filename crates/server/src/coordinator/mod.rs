@@ -35,6 +35,7 @@ use crate::session::config::ConfigChange;
 use crate::shared::Server;
 use crate::snapshot::ChildKind;
 use crate::worker::environment::Observer;
+use crate::worker::mailbox::Message;
 use crate::{allocator, clock, log};
 use aof_files::AofFiles;
 use children::RunningChild;
@@ -268,8 +269,12 @@ impl Coordinator {
     fn give_back(&self, guards: Vec<Guard<'static, Shard>>) {
         let cells = self.server.shards.iter().zip(&self.server.workers);
         for ((cell, worker), guard) in cells.zip(guards) {
+            let after_due = guard.after_due;
             if cell.release_unserved(guard) {
                 worker.mailbox.wake();
+            }
+            if after_due {
+                worker.mailbox.post(Message::AfterDue);
             }
         }
     }

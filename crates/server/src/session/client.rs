@@ -17,6 +17,8 @@ const ID_NOT_POSITIVE: CommandError = CommandError::new("ERR client-id should be
 const MAXAGE_NOT_INTEGER: CommandError =
     CommandError::new("ERR maxage is not an integer or out of range");
 const MAXAGE_NOT_POSITIVE: CommandError = CommandError::new("ERR maxage should be greater than 0");
+const UNBLOCK_REASON: CommandError =
+    CommandError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
 const NO_SUCH_CLIENT: CommandError = CommandError::new("ERR No such client");
 
 /// Refuses a label that would not survive in a line of CLIENT LIST.
@@ -299,9 +301,35 @@ impl Worker {
         Ok(())
     }
 
+    pub(super) fn client_unblock(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+        if argv.len() > 4 {
+            return Err(CommandError::wrong_subcommand("CLIENT", argv.arg(1)));
+        }
+        let with_error = match argv.get(3) {
+            None => false,
+            Some(word) if args::is(word, "timeout") => false,
+            Some(word) if args::is(word, "error") => true,
+            Some(_) => return Err(UNBLOCK_REASON),
+        };
+        let id = args::integer(argv.arg(2))?;
+        let client = u64::try_from(id).ok();
+        let client = client.and_then(|id| self.server.clients.get(id));
+        let blocked = client.filter(|record| record.take_wait());
+        if let Some(record) = &blocked {
+            let conn = record.conn;
+            self.server.workers[record.worker]
+                .mailbox
+                .post(Message::Unblock { conn, with_error });
+        }
+        c.reply().integer(i64::from(blocked.is_some()));
+        Ok(())
+    }
+
     /// Closes another client's connection: from here on it runs nothing and is not listed.
     fn kill(&self, record: &ClientRecord) {
         record.killed.store(true, Relaxed);
+        // What becomes ready from here on goes to others.
+        let _ = record.take_wait();
         self.server.clients.remove(record.id);
         self.server.workers[record.worker]
             .mailbox

@@ -67,6 +67,7 @@ impl Worker {
             HostCommand::ClientReply => self.client_reply(c, argv),
             HostCommand::ClientSetinfo => self.client_setinfo(c, argv),
             HostCommand::ClientSetname => self.client_setname(c, argv),
+            HostCommand::ClientUnblock => self.client_unblock(c, argv),
             HostCommand::ConfigGet => self.config_get(c, argv),
             HostCommand::ConfigResetstat => self.config_resetstat(c, situation),
             HostCommand::ConfigRewrite => self.config_rewrite(c),
@@ -100,8 +101,8 @@ impl Worker {
             HostCommand::Sunsubscribe => self.unsubscribe(c, argv, Kind::ShardChannel, &situation),
             HostCommand::Unsubscribe => self.unsubscribe(c, argv, Kind::Channel, &situation),
             HostCommand::Unwatch => self.unwatch(c),
-            HostCommand::Wait => self.wait(c, argv, &situation),
-            HostCommand::Waitaof => self.waitaof(c, argv, &situation),
+            HostCommand::Wait => self.wait(c, command, argv, &situation),
+            HostCommand::Waitaof => self.waitaof(c, command, argv, &situation),
             HostCommand::Watch => self.watch(c, argv),
         }
     }

@@ -4,9 +4,7 @@
 //! far as this connection wrote; under which policy, and when, is the sync service's affair: nobody
 //! hurries it.
 
-use std::sync::atomic::Ordering::Relaxed;
-
-use commands::{args, errors, CommandError, CommandResult};
+use commands::{args, errors, Command, CommandError, CommandResult};
 use keyspace::{Lsn, ShardIndex, UnixMillis};
 use resp::{Argv, Protocol, Reply};
 
@@ -25,7 +23,7 @@ pub struct Wish {
     local: Option<bool>,
     replicas: i64,
     /// None: however long it takes.
-    until: Option<UnixMillis>,
+    pub until: Option<UnixMillis>,
 }
 
 impl Wish {
@@ -40,6 +38,11 @@ impl Wish {
             reply.integer(is_durable.into());
         }
         reply.integer(0);
+    }
+
+    /// Replies how things are.
+    pub fn reply_now(&self, aof: &Aof, writes: &[Lsn], reply: Reply<'_>) {
+        self.reply(is_durable(aof, writes), reply);
     }
 
     /// The reply, if it is time for one. `is_logged`: the AOF is switched on.
@@ -77,6 +80,7 @@ impl Worker {
     pub(super) fn wait(
         &mut self,
         c: &mut Connection,
+        command: &'static Command,
         argv: Argv<'_>,
         situation: &Host<'_, '_>,
     ) -> CommandResult {
@@ -85,13 +89,14 @@ impl Worker {
             replicas: args::integer(argv.arg(1))?,
             until: self.deadline(argv.arg(2))?,
         };
-        self.await_wish(c, wish, situation);
+        self.await_wish(c, command, wish, situation);
         Ok(())
     }
 
     pub(super) fn waitaof(
         &mut self,
         c: &mut Connection,
+        command: &'static Command,
         argv: Argv<'_>,
         situation: &Host<'_, '_>,
     ) -> CommandResult {
@@ -110,32 +115,30 @@ impl Worker {
         if local && !self.config.appendonly {
             return Err(NOT_LOGGED);
         }
-        self.await_wish(c, wish, situation);
+        self.await_wish(c, command, wish, situation);
         Ok(())
     }
 
     /// When a timeout in milliseconds is over; 0: never.
     fn deadline(&self, timeout: &[u8]) -> Result<Option<UnixMillis>, CommandError> {
-        match args::integer_or(timeout, errors::TIMEOUT_NOT_INTEGER)? {
-            ..0 => Err(errors::TIMEOUT_NEGATIVE),
-            0 => Ok(None),
-            ms => match self.now.0.checked_add(ms) {
-                Some(at) => Ok(Some(UnixMillis(at))),
-                None => Err(errors::TIMEOUT_OUT_OF_RANGE),
-            },
-        }
+        let ms = args::integer_or(timeout, errors::TIMEOUT_NOT_INTEGER)?;
+        args::timeout_over(ms, self.now)
     }
 
     /// Replies at once if the wish is met, or inside a transaction, where nothing may wait.
-    fn await_wish(&mut self, c: &mut Connection, wish: Wish, situation: &Host<'_, '_>) {
+    fn await_wish(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        wish: Wish,
+        situation: &Host<'_, '_>,
+    ) {
         self.await_durable();
         let is_durable = is_durable(&self.server.aof, &c.last_writes);
         if wish.is_met(is_durable) || situation.in_transaction() {
             wish.reply(is_durable, c.reply());
             return;
         }
-        (c.waiting, c.blocked) = (true, true);
-        self.server.aof.sync_waiters.fetch_add(1, Relaxed);
-        self.wishes.push((c.id, wish));
+        self.block_on_wish(c, command, wish);
     }
 }

@@ -37,5 +37,6 @@ impl Worker {
         for shard in shards.iter_mut() {
             shard.after_due = false;
         }
+        self.serve_ready(shards);
     }
 }

@@ -9,6 +9,7 @@ use reactor::ConnId;
 use resp::{Parser, Protocol};
 
 use super::after::Origin;
+use super::blocked::Blocked;
 use super::posted::{Caller, Logged};
 use super::push::{Late, Subscriptions};
 use super::waits::Waits;
@@ -54,8 +55,8 @@ pub struct Connection {
     /// A posted command or a request to the coordinator is under way: nothing of this
     /// connection runs until its reply is here.
     pub waiting: bool,
-    /// It waits by WAIT or WAITAOF.
-    pub blocked: bool,
+    /// It waits for a key, or by WAIT or WAITAOF.
+    pub blocked: Option<Blocked>,
     /// That reply is left out, by CLIENT REPLY.
     pub drops_reply: bool,
     /// Receiving straight into `input`, which the event loop has meanwhile.
@@ -100,7 +101,7 @@ impl Connection {
             late: Late::default(),
             is_special: false,
             waiting: false,
-            blocked: false,
+            blocked: None,
             drops_reply: false,
             receiving_large: false,
             closing: false,
@@ -241,7 +242,7 @@ impl Connection {
             | bit(self.no_evict, flag::NO_EVICT)
             | bit(self.no_touch, flag::NO_TOUCH)
             | bit(self.is_subscribed(), flag::PUBSUB)
-            | bit(self.blocked, flag::BLOCKED);
+            | bit(self.blocked.is_some(), flag::BLOCKED);
         record.flags.store(flags, Relaxed);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use commands::{Codec, CommandResult, Ctx, Keyspace};
+use commands::{Codec, CommandError, CommandResult, Ctx, Keyspace, Wait};
 use datatypes::{Limits, Rng};
 use keyspace::{DbIndex, Key, UnixMillis, View};
 use reactor::ConnId;
@@ -64,8 +64,8 @@ impl Environment {
         self.limits = limits(config);
     }
 
-    /// Runs a command's function. On an error it may have written a part of a reply, which the
-    /// caller takes back.
+    /// Runs a command's function where it may not wait. On an error it may have written a part of a
+    /// reply, which the caller takes back.
     #[inline]
     #[allow(clippy::too_many_arguments)]
     pub fn call<'a>(
@@ -78,6 +78,38 @@ impl Environment {
         routed: Option<Key<'a>>,
         out: &'a mut Vec<u8>,
     ) -> CommandResult {
+        self.run(handler, view, caller, now, argv, routed, out, None)
+    }
+
+    /// Runs the function of a command that may wait. When it is to wait, it has written no reply.
+    pub fn call_or_wait(
+        &mut self,
+        handler: Handler,
+        view: &mut View<'_>,
+        caller: Caller,
+        now: UnixMillis,
+        argv: Argv<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Wait>, CommandError> {
+        let mut wait = None;
+        let waiting = Some(&mut wait);
+        self.run(handler, view, caller, now, argv, None, out, waiting)?;
+        Ok(wait)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn run<'a>(
+        &'a mut self,
+        handler: Handler,
+        view: &'a mut View<'_>,
+        caller: Caller,
+        now: UnixMillis,
+        argv: Argv<'a>,
+        routed: Option<Key<'a>>,
+        out: &'a mut Vec<u8>,
+        waiting: Option<&'a mut Option<Wait>>,
+    ) -> CommandResult {
         let start = out.len();
         let mut ctx = Ctx {
             argv,
@@ -87,9 +119,11 @@ impl Environment {
             limits: &self.limits,
             string_bytes_max: self.string_bytes_max,
             codec: &self.codec as &dyn Codec,
+            waiting,
         };
         let result = handler(&mut ctx);
-        if let Some(observer) = &self.observer {
+        let waits = ctx.waiting.is_some_and(|waiting| waiting.is_some());
+        if let Some(observer) = self.observer.as_ref().filter(|_| !waits) {
             observer.ran(now, caller.db, argv, &result, &out[start..]);
         }
         result

@@ -17,6 +17,11 @@ pub enum Message {
     Reply(Reply),
     /// The reply to a request of a connection to the coordinator.
     CoordinatorReply { conn: ConnId, reply: Vec<u8> },
+    /// End a connection's wait, by CLIENT UNBLOCK, which has taken its claim: with an error, or as if
+    /// its time were over.
+    Unblock { conn: ConnId, with_error: bool },
+    /// Something is due in this worker's home shard: see [`after`](super::after).
+    AfterDue,
     /// Disconnect a client, by CLIENT KILL.
     Kill(ConnId),
     /// Something to send to some of its connections.

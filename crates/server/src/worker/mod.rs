@@ -5,12 +5,14 @@
 //! Between turns a worker holds no baton, no lock and nothing of the allocator.
 
 pub mod after;
+pub mod blocked;
 pub mod connection;
 pub mod environment;
 pub mod mailbox;
 pub mod memory;
 pub mod posted;
 pub mod push;
+mod ready;
 pub mod route;
 mod run;
 mod serve;
@@ -18,7 +20,7 @@ mod shown;
 mod touched;
 mod waits;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,7 @@ use mailbox::Message;
 use memory::MemoryGate;
 use posted::{Posted, Reply};
 use push::Subscribers;
+use ready::Deferred;
 use run::Planned;
 use touched::Touched;
 
@@ -72,6 +75,12 @@ pub struct Worker {
     /// Connections that wait by WAIT or WAITAOF.
     pub(crate) wishes: Vec<(ConnId, Wish)>,
     gate: MemoryGate,
+    /// When connections have waited long enough.
+    deadlines: BTreeSet<(UnixMillis, ConnId)>,
+    /// Keys are being served that have become ready.
+    serving_ready: bool,
+    /// Keys that are ready, and served when no baton is held.
+    deferred: VecDeque<Deferred>,
     plan: Vec<Planned>,
     spans: Vec<Span>,
     touched: Touched,
@@ -111,6 +120,9 @@ impl Worker {
             awaits_durable: false,
             wishes: Vec::new(),
             gate: MemoryGate::default(),
+            deadlines: BTreeSet::new(),
+            serving_ready: false,
+            deferred: VecDeque::new(),
             plan: Vec::new(),
             spans: Vec::new(),
             touched: Touched::new(server.shards.len()),
@@ -153,10 +165,7 @@ impl Worker {
 
     /// The first half of a turn: what is there is read and run.
     pub fn run_commands(&mut self, reactor: &mut Reactor) -> std::io::Result<()> {
-        let mut timeout = self.next_cron.saturating_duration_since(clock::instant());
-        if !self.held_up.is_empty() {
-            timeout = timeout.min(HELD_UP_INTERVAL);
-        }
+        let timeout = self.turn_timeout();
         self.now_is_old = true;
         reactor.turn(Some(timeout), self)?;
         self.stats().turns.add(1);
@@ -166,8 +175,23 @@ impl Worker {
         self.refresh_config();
         self.serve_wishes(reactor);
         self.serve_held_up(reactor);
+        self.end_overdue_waits(reactor);
         self.cron(reactor);
+        self.serve_deferred();
         Ok(())
+    }
+
+    /// How long the event loop may sleep: until timers or the first deadline.
+    fn turn_timeout(&self) -> Duration {
+        let mut timeout = self.next_cron.saturating_duration_since(clock::instant());
+        if !self.held_up.is_empty() {
+            timeout = timeout.min(HELD_UP_INTERVAL);
+        }
+        let Some((until, _)) = self.deadlines.first() else {
+            return timeout;
+        };
+        let left_ms = until.0.saturating_sub(clock::unix_millis().0).max(0);
+        timeout.min(Duration::from_millis(left_ms as u64))
     }
 
     /// The second half: what the replies show is written, then they leave.
@@ -176,6 +200,12 @@ impl Worker {
         self.deliver_posted_replies();
         self.wake_receivers();
         self.send_replies(reactor);
+        // Where connections were dropped, somebody else's command may have been run on the way.
+        self.serve_deferred();
+        if !self.posted_replies.is_empty() {
+            self.write_logs();
+            self.deliver_posted_replies();
+        }
     }
 
     /// Reads the clock, once a turn.

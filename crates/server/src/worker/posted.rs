@@ -39,4 +39,19 @@ pub struct Reply {
     pub is_error: bool,
     /// The shard it ran on, and what it has to do with that shard's log.
     pub logged: Option<(ShardIndex, Logged)>,
+    /// The same of more shards.
+    pub also_logged: Vec<(ShardIndex, Logged)>,
+}
+
+impl Reply {
+    /// A reply that shows nothing of any log.
+    pub fn early(conn: ConnId, bytes: Vec<u8>, is_error: bool) -> Reply {
+        Reply {
+            conn,
+            bytes,
+            is_error,
+            logged: None,
+            also_logged: Vec::new(),
+        }
+    }
 }

@@ -147,7 +147,7 @@ impl Connection {
 
     /// The reply is there: what was to come behind it follows.
     pub fn flush_late(&mut self, aof: &Aof) {
-        if self.late.bytes.is_empty() || (self.waiting && !self.blocked) {
+        if self.late.bytes.is_empty() || (self.waiting && self.blocked.is_none()) {
             return;
         }
         let late = std::mem::take(&mut self.late);
@@ -203,7 +203,7 @@ impl Worker {
                 return;
             };
             // One whose command runs elsewhere has no reply yet.
-            let when = match c.waiting && !c.blocked {
+            let when = match c.waiting && c.blocked.is_none() {
                 true => When::BehindTheReply,
                 false => When::Now,
             };

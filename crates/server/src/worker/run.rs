@@ -31,7 +31,7 @@ use crate::session::{transaction, Host};
 /// Requests parsed ahead of running.
 const BATCH_COMMANDS_MAX: usize = 64;
 /// Looks at a taken baton before its command is posted: a microsecond or two.
-const BATON_SPINS: u32 = 100;
+pub(super) const BATON_SPINS: u32 = 100;
 /// Missing bytes of a request from which on it is received straight into its buffer.
 const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
 
@@ -211,12 +211,21 @@ impl Worker {
                     let (_, guard) = held.as_mut().expect("taken above");
                     self.run_on_shard(c, command, argv, hash, guard);
                     last = Some(command);
+                    if guard.after_due {
+                        self.after_run(Some(c.origin(self.index)), &mut [guard]);
+                        self.after_reply(c);
+                        if !self.deferred.is_empty() {
+                            self.release(held.take());
+                            self.serve_deferred();
+                        }
+                    }
                 }
                 _ if argv.is_empty() => {}
                 _ => {
                     self.release(held.take());
                     tally.flush(stats);
                     last = self.run_any(c, item.command, argv).or(last);
+                    self.serve_deferred();
                     tally.forget_time();
                 }
             }
@@ -261,10 +270,6 @@ impl Worker {
             c.reply().error(error.text());
         }
         c.note_logged(start, shard, logged);
-        if guard.after_due {
-            self.after_run(Some(c.origin(self.index)), &mut [guard]);
-            self.after_reply(c);
-        }
     }
 
     /// Runs a handler on one shard, makes several effects one transaction, and tells where they
@@ -390,8 +395,9 @@ impl Worker {
         let began = Instant::now();
         let result = self.run_admitted(c, command, argv);
         let stat = self.stats().of(command);
-        stat.calls.add(1);
         stat.nanos.add(began.elapsed().as_nanos() as u64);
+        // One that waits is counted when its reply is there.
+        stat.calls.add(u64::from(c.blocked.is_none()));
         if result.is_err() {
             stat.failed.add(1);
         }
@@ -497,6 +503,9 @@ impl Worker {
             Run::Keys(handler) | Run::AllShards(handler) | Run::Cursor(handler) => handler,
             Run::Container => unreachable!("resolved to a subcommand"),
         };
+        if command.flags.contains(Flags::BLOCKING) {
+            return self.run_blocking(c, command, handler, argv);
+        }
         let mut shards = ShardSet::new(server.slots);
         match command.run {
             Run::Keys(_) => shards.add_keys(command, argv),
@@ -587,16 +596,27 @@ impl Worker {
             .shard(shard)
             .baton
             .try_take_spinning(BATON_SPINS)
-            .map(|guard| (shard, guard))
+            .map(|guard| self.after_others((shard, guard)))
+    }
+
+    /// Does what is due from who had the baton before and could not do it.
+    #[inline]
+    fn after_others(&mut self, mut held: Held) -> Held {
+        if held.1.after_due {
+            self.after_run(None, &mut [&mut held.1]);
+        }
+        held
     }
 
     /// The batons of several shards, in ascending order, however long it takes.
     pub(crate) fn take_batons(&mut self, shards: &ShardSet) -> Vec<Held> {
         let server = self.server;
-        shards
+        let mut guards = shards
             .iter()
             .map(|shard| (shard, server.shard(shard).baton.take()))
-            .collect()
+            .collect::<Vec<_>>();
+        self.after_held(None, &mut guards);
+        guards
     }
 
     /// Gives batons back.
@@ -704,6 +724,7 @@ impl Worker {
                     bytes,
                     is_error,
                     logged: Some((shard.index(), logged)),
+                    also_logged: Vec::new(),
                 },
             ));
             if shard.after_due {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use keyspace::{Lsn, ShardIndex};
 use reactor::{CloseReason, ConnId, Handler, Reactor, Stream};
 
+use super::blocked::UNBLOCKED;
 use super::connection::Connection;
 use super::mailbox::Message;
 use super::posted::Reply;
 use super::{Worker, ACCEPTING_WORKER};
 use crate::aof::Aof;
-use crate::clients::{flag, ClientRecord, Labels};
+use crate::clients::{ClientRecord, Labels};
 use crate::{clock, log};
 
 /// Buffers that have grown beyond this are given back when they are empty.
@@ -31,7 +32,7 @@ If you want to connect from external computers to Redis you may adopt one of the
 NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
 
 impl Worker {
-    fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+    pub(super) fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
         self.connections
             .get_mut(conn.slot())?
             .as_deref_mut()
@@ -58,15 +59,14 @@ impl Worker {
                 Message::Connection { stream, tag } => self.add_connection(reactor, stream, tag),
                 Message::Reply(reply) => self.take_reply(reactor, reply),
                 Message::CoordinatorReply { conn, reply } => {
-                    self.take_reply(
-                        reactor,
-                        Reply {
-                            conn,
-                            is_error: reply.starts_with(b"-"),
-                            bytes: reply,
-                            logged: None,
-                        },
-                    );
+                    let is_error = reply.starts_with(b"-");
+                    self.take_reply(reactor, Reply::early(conn, reply, is_error));
+                }
+                Message::Unblock { conn, with_error } => {
+                    self.end_wait_early(reactor, conn, with_error.then_some(UNBLOCKED));
+                }
+                Message::AfterDue => {
+                    self.with_shard(ShardIndex(self.index as u16), |_| ());
                 }
                 Message::Kill(conn) => {
                     self.with_connection(conn, |worker, c| {
@@ -151,6 +151,7 @@ impl Worker {
             commands: AtomicU64::new(0),
             last_command: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
+            blocked: Mutex::default(),
         });
         server.clients.add(record.clone());
         let connection = Box::new(Connection::new(conn, record, config.requirepass.is_none()));
@@ -171,6 +172,7 @@ impl Worker {
         };
         self.forget_watches(&mut c);
         self.forget_subscriptions(&mut c);
+        self.forget_wait(&mut c);
         self.server.clients.remove(c.record.id);
         self.server.workers[self.index]
             .connections
@@ -178,13 +180,18 @@ impl Worker {
     }
 
     /// A connection's posted command has been run: its reply goes out and the connection goes on.
-    fn take_reply(&mut self, reactor: &mut Reactor, reply: Reply) {
+    pub(super) fn take_reply(&mut self, reactor: &mut Reactor, reply: Reply) {
         if reply.is_error {
             self.count_error(reply.bytes.strip_prefix(b"-").unwrap_or_default());
         }
         self.with_connection(reply.conn, |worker, c| {
-            if let Some((shard, logged)) = reply.logged {
+            for (shard, logged) in reply.logged.into_iter().chain(reply.also_logged) {
                 c.note_logged(c.out.len(), shard, logged);
+            }
+            if let Some(command) = worker.end_wait(c) {
+                let stat = worker.stats().of(command);
+                stat.calls.add(1);
+                stat.failed.add(u64::from(reply.is_error));
             }
             if !std::mem::take(&mut c.drops_reply) {
                 c.out.extend_from_slice(&reply.bytes);
@@ -200,30 +207,15 @@ impl Worker {
         let wishes = std::mem::take(&mut self.wishes);
         for (conn, wish) in wishes {
             let (aof, now, is_logged) = (&self.server.aof, self.now, self.config.appendonly);
-            let outcome = match self.connection_mut(conn) {
-                Some(c) => {
-                    let outcome = wish.outcome(aof, is_logged, &c.last_writes, now, c.protocol);
-                    if outcome.is_some() {
-                        c.blocked = false;
-                        c.record.flags.fetch_and(!flag::BLOCKED, Relaxed);
-                    }
-                    outcome
-                }
-                None => Some(Vec::new()),
-            };
+            let outcome = self.connection_mut(conn).and_then(|c| {
+                let outcome = wish.outcome(aof, is_logged, &c.last_writes, now, c.protocol)?;
+                c.blocked.as_ref()?.claim().take().then_some(outcome)
+            });
             match outcome {
                 None => self.wishes.push((conn, wish)),
                 Some(bytes) => {
-                    aof.sync_waiters.fetch_sub(1, Relaxed);
-                    self.take_reply(
-                        reactor,
-                        Reply {
-                            conn,
-                            is_error: bytes.starts_with(b"-"),
-                            bytes,
-                            logged: None,
-                        },
-                    );
+                    let is_error = bytes.starts_with(b"-");
+                    self.take_reply(reactor, Reply::early(conn, bytes, is_error));
                 }
             }
         }

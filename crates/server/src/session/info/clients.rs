@@ -1,8 +1,9 @@
 //! `# Clients`.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use super::{put, Facts, Section};
+use crate::shared::WorkerHandle;
 
 pub const SECTION: Section = Section {
     name: "clients",
@@ -26,9 +27,7 @@ fn write(facts: &Facts, out: &mut String) {
             ("client_recent_max_output_buffer", |f| {
                 max(f, |record| &record.output_bytes)
             }),
-            ("blocked_clients", |f| {
-                f.server.aof.sync_waiters.load(Relaxed).to_string()
-            }),
+            ("blocked_clients", |f| sum(f, |worker| &worker.blocked)),
             ("tracking_clients", |_| "0".into()),
             ("pubsub_clients", |f| {
                 let all = f.server.clients.all();
@@ -42,14 +41,27 @@ fn write(facts: &Facts, out: &mut String) {
                 let watching = all.iter().filter(|r| r.watches.load(Relaxed) > 0);
                 watching.count().to_string()
             }),
-            ("clients_in_timeout_table", |_| "0".into()),
+            ("clients_in_timeout_table", |f| {
+                sum(f, |worker| &worker.timed_waits)
+            }),
             ("total_watched_keys", |f| {
                 f.sum(|shard| shard.watched_keys as u64).to_string()
             }),
-            ("total_blocking_keys", |_| "0".into()),
-            ("total_blocking_keys_on_nokey", |_| "0".into()),
+            ("total_blocking_keys", |f| {
+                f.sum(|shard| shard.waited_keys as u64).to_string()
+            }),
+            ("total_blocking_keys_on_nokey", |f| {
+                f.sum(|shard| shard.waited_keys_on_deletion as u64)
+                    .to_string()
+            }),
         ],
     );
+}
+
+fn sum(facts: &Facts, count: fn(&WorkerHandle) -> &AtomicI64) -> String {
+    let workers = facts.server.workers.iter();
+    let sum: i64 = workers.map(|worker| count(worker).load(Relaxed)).sum();
+    sum.to_string()
 }
 
 fn max(

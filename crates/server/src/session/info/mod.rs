@@ -54,6 +54,8 @@ struct ShardFacts {
     changes: u64,
     log_end: Lsn,
     watched_keys: usize,
+    waited_keys: usize,
+    waited_keys_on_deletion: usize,
     table_bytes: usize,
 }
 
@@ -196,6 +198,8 @@ impl Facts {
                 changes: shard.dirty,
                 log_end: shard.log.end(),
                 watched_keys: shard.watches.len(),
+                waited_keys: shard.waits.len(),
+                waited_keys_on_deletion: shard.waits.len_on_deletion(),
                 table_bytes: sum(Db::table_bytes),
             });
         }
