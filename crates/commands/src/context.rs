@@ -133,6 +133,13 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         self.shard_of_mut(key).read(db, key, now, false)
     }
 
+    /// As `look_at`, of OBJECT and its like: that there is no such key is told to nobody.
+    pub fn inspect(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let (db, now) = (self.db, self.now);
+        self.shard_of_mut(key)
+            .read_telling(db, key, now, false, false)
+    }
+
     /// Looks a key up on the way to changing it: expires it if due, counts and notes nothing.
     #[inline]
     pub fn find(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
@@ -185,7 +192,7 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         &mut self,
         db: DbIndex,
         key: Key<'_>,
-        _event: &'static str,
+        event: &'static str,
         changes: u64,
         effect: Effect<'_>,
     ) {
@@ -193,6 +200,7 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         let shard = self.view.shard_mut(key.shard);
         shard.dirty += changes;
         shard.changed(db, key);
+        shard.tell(db, event, key);
         match effect {
             Effect::AsGiven => shard.log.append_args(db, argv.iter()),
             Effect::Covered => {}

@@ -41,7 +41,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("latency-monitor-threshold", int(0, I64_MAX), "0"),
     row("latency-tracking", Bool, "yes"),
     row("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9"),
-    row("notify-keyspace-events", Kind::EventClasses, "\"\""),
     row("tracking-table-max-keys", int(0, I64_MAX), "1000000"),
     row("syslog-enabled", Bool, "no").flags(F::IMMUTABLE),
     row("syslog-ident", Text, "redis").flags(F::IMMUTABLE),

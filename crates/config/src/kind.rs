@@ -72,6 +72,39 @@ pub struct BufferLimits {
     pub pubsub: BufferLimit,
 }
 
+/// Classes of keyspace events, by their letters.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventClasses {
+    pub letters: String,
+}
+
+impl EventClasses {
+    /// As CONFIG GET shows them.
+    fn shown(&self) -> String {
+        /// What `A` stands for.
+        const ALL: &str = "g$lshzxetd";
+        let has = |letter: &char| self.letters.contains(*letter);
+        let mut shown = String::new();
+        if has(&'A') || ALL.chars().all(|letter| has(&letter)) {
+            shown.push('A');
+        } else {
+            // Redis shows `n` only when not all classes are on.
+            shown.extend(ALL.chars().chain(['n']).filter(has));
+        }
+        shown.extend("KEm".chars().filter(has));
+        shown
+    }
+
+    /// As it is written to files: with the `n` that CONFIG GET leaves out.
+    fn written(&self) -> String {
+        let mut written = self.shown();
+        if self.letters.contains('n') && !written.contains('n') {
+            written.push('n');
+        }
+        written
+    }
+}
+
 /// What SIGTERM or SIGINT does. All false is `default`: save if save points are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ShutdownOn {
@@ -97,6 +130,7 @@ pub enum Value {
     Words(Vec<Vec<u8>>),
     SavePoints(Vec<SavePoint>),
     BufferLimits(BufferLimits),
+    EventClasses(EventClasses),
     ShutdownOn(ShutdownOn),
 }
 
@@ -368,29 +402,16 @@ fn parse_shutdown_on(words: &[&[u8]]) -> Result<Value, String> {
     Ok(Value::ShutdownOn(on))
 }
 
-/// The classes that `A` stands for, in the order in which they are shown.
-const EVENT_CLASSES_ALL: &[u8] = b"g$lshzxetd";
-
 fn parse_event_classes(text: &[u8]) -> Result<Value, String> {
-    const KNOWN: &[u8] = b"Ag$lshzxeKEtmdn";
-    if text.iter().any(|class| !KNOWN.contains(class)) {
-        return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into());
+    const KNOWN: &str = "Ag$lshzxeKEtmdn";
+    let letters: Option<String> = text
+        .iter()
+        .map(|letter| Some(char::from(*letter)).filter(|letter| KNOWN.contains(*letter)))
+        .collect();
+    match letters {
+        Some(letters) => Ok(Value::EventClasses(EventClasses { letters })),
+        None => Err(format!("Invalid event class character. Use '{KNOWN}'.")),
     }
-    let all = text.contains(&b'A') || EVENT_CLASSES_ALL.iter().all(|class| text.contains(class));
-    let mut shown = Vec::new();
-    if all {
-        shown.push(b'A');
-    } else {
-        shown.extend(
-            EVENT_CLASSES_ALL
-                .iter()
-                .filter(|class| text.contains(class)),
-        );
-        // Redis shows `n` only when not all classes are on.
-        shown.extend(text.contains(&b'n').then_some(b'n'));
-    }
-    shown.extend(b"KEm".iter().filter(|class| text.contains(class)));
-    Ok(Value::Text(shown))
 }
 
 fn parse_oom_scores(words: &[&[u8]]) -> Result<Value, String> {
@@ -464,6 +485,7 @@ impl Value {
                 .collect::<Vec<_>>()
                 .join(" ")
                 .into(),
+            Value::EventClasses(classes) => classes.shown().into_bytes(),
             Value::BufferLimits(limits) => limits
                 .classes()
                 // Redis keeps the old word for replicas here.
@@ -485,6 +507,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => memory_text(*bytes).into(),
             Value::Text(text) => quote(text),
+            Value::EventClasses(classes) => quote(classes.written().as_bytes()),
             Value::Words(words) if words.is_empty() => b"\"\"".to_vec(),
             Value::Words(words) => words
                 .iter()

@@ -13,7 +13,7 @@ use crate::choices::{
     AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
     SanitizeDump, StorageBackend, Supervised,
 };
-use crate::kind::{BufferLimits, SavePoint, ShutdownOn, Value};
+use crate::kind::{BufferLimits, EventClasses, SavePoint, ShutdownOn, Value};
 use crate::table;
 
 macro_rules! settings {
@@ -60,6 +60,8 @@ settings! {
     protected_mode: bool,
     requirepass: Option<Vec<u8>>,
     client_output_buffer_limit: BufferLimits,
+    /// Which keyspace notifications are published.
+    notify_keyspace_events: EventClasses,
     client_query_buffer_limit_bytes: u64,
     proto_max_bulk_len_bytes: u64,
 
@@ -308,6 +310,7 @@ macro_rules! plain_setting {
 plain_setting! {
     Vec<SavePoint>: SavePoints;
     BufferLimits: BufferLimits;
+    EventClasses: EventClasses;
     ShutdownOn: ShutdownOn;
 }
 

@@ -287,6 +287,9 @@ const MEANINGFUL: &[Directive] = &[
     row!("enable-protected-configs", Enum(LocalAccess::WORDS), "no", enable_protected_configs)
         .flags(F::IMMUTABLE),
 
+    // Observation.
+    row!("notify-keyspace-events", Kind::EventClasses, "\"\"", notify_keyspace_events),
+
     // Time.
     row!("hz", int(0, I32_MAX), "10", hz).check(clamp_hz),
     row!("dynamic-hz", Bool, "yes", dynamic_hz),

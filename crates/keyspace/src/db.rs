@@ -12,7 +12,8 @@ use datatypes::Rng;
 
 use crate::access::AccessClock;
 use crate::entry::{Entry, EntryRef, NewValue};
-use crate::types::UnixMillis;
+use crate::signals::Signal;
+use crate::types::{DbIndex, UnixMillis};
 use crate::view::Key;
 
 /// What a write does to a key's expiry.
@@ -35,6 +36,8 @@ pub struct Db {
     expires: PtrTable,
     /// What entries' access clocks are set by.
     pub access: AccessClock,
+    /// Keys that were added, if somebody wants to know.
+    new_keys: Option<Vec<Signal>>,
 }
 
 fn hash_of(ptr: NonNull<u8>) -> u64 {
@@ -162,6 +165,26 @@ impl Db {
         }
     }
 
+    /// Whether keys that are added one by one are noted from here on.
+    pub(crate) fn note_new_keys(&mut self, on: bool) {
+        self.new_keys = on.then(Vec::new);
+    }
+
+    /// Moves what was noted of new keys to `into`; this is the database `own`.
+    pub(crate) fn take_new_keys(&mut self, own: DbIndex, into: &mut Vec<Signal>) {
+        if let Some(keys) = &mut self.new_keys {
+            keys.iter_mut().for_each(|signal| signal.db = own);
+            into.append(keys);
+        }
+    }
+
+    #[inline]
+    fn note_new(&mut self, key: &[u8]) {
+        if let Some(keys) = &mut self.new_keys {
+            keys.push(Signal::new(DbIndex(0), "new", key));
+        }
+    }
+
     /// Stores a value under a key, whatever was there before, which is returned where it was
     /// not overwritten in place.
     pub fn set(&mut self, key: Key<'_>, value: NewValue<'_>, expiry: Expiry) -> Option<Entry> {
@@ -172,6 +195,7 @@ impl Db {
             };
             let mut entry = Entry::new(key.bytes, value, expire_at);
             entry.set_access_clock(self.access.fresh());
+            self.note_new(key.bytes);
             self.insert_at(key.hash, entry);
             return None;
         };
@@ -220,6 +244,7 @@ impl Db {
     /// Adds an entry whose key the caller knows to be absent.
     pub fn insert(&mut self, entry: Entry) {
         let hash = entry.as_ref().hash();
+        self.note_new(entry.as_ref().key());
         self.insert_at(hash, entry);
     }
 

@@ -137,6 +137,7 @@ impl Shard {
         let command: &[u8] = if unlink { b"UNLINK" } else { b"DEL" };
         self.log.append(db, &[command, key.bytes]);
         self.changed(db, key);
+        self.tell(db, "evicted", key);
         match self.db_mut(db).remove(key) {
             Some(entry) if unlink => self.free_later_if_large(entry),
             entry => drop(entry),

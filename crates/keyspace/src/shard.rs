@@ -11,6 +11,7 @@ use crate::entry::{Entry, EntryRef};
 use crate::evict::Candidates;
 use crate::log::Log;
 use crate::pending::Pending;
+use crate::signals::{Events, Signal, Signals};
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
 use crate::view::Key;
 use crate::waits::WaitTable;
@@ -48,6 +49,7 @@ pub struct Shard {
     /// Something follows from what was run here, and is done before the baton is given back: others
     /// are told of a change, or go on because of it. Whoever notes such a thing sets this.
     pub after_due: bool,
+    signals: Signals,
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
     expire_db: usize,
@@ -74,6 +76,7 @@ impl Shard {
             stats: ShardStats::default(),
             dirty: 0,
             after_due: false,
+            signals: Signals::default(),
             garbage,
             expire_db: 0,
             candidates: Candidates::default(),
@@ -122,6 +125,42 @@ impl Shard {
         self.pending.changed(key.hash);
     }
 
+    /// Sets which events are noted from here on.
+    pub fn want_events(&mut self, events: Events) {
+        self.signals.want(events);
+        for db in &mut self.dbs {
+            db.note_new_keys(events.contains(Events::NEW));
+        }
+    }
+
+    pub fn wanted_events(&self) -> Events {
+        self.signals.wanted()
+    }
+
+    /// Notes what happened to a key, for those who listen. A change without a name (a cache inside
+    /// the value, say) is told to nobody.
+    #[inline]
+    pub fn tell(&mut self, db: DbIndex, event: &'static str, key: Key<'_>) {
+        debug_assert!(
+            event.is_empty() || Events::of(event).is_some(),
+            "{event} has no class"
+        );
+        if self.signals.are_wanted() {
+            self.signals.note(db, event, key.bytes);
+            self.after_due = true;
+        }
+    }
+
+    /// Moves what was noted to `into`; in order only after [`crate::signals::sort`].
+    pub fn take_signals(&mut self, into: &mut Vec<Signal>) {
+        self.signals.take(into);
+        if self.signals.wanted().contains(Events::NEW) {
+            for (index, db) in self.dbs.iter_mut().enumerate() {
+                db.take_new_keys(DbIndex(index as u32), into);
+            }
+        }
+    }
+
     /// Switches the log on or off; see [`Log::set_enabled`].
     pub fn enable_log(&mut self, enabled: bool) {
         self.log.set_enabled(enabled);
@@ -133,6 +172,8 @@ impl Shard {
     pub fn take_db(&mut self, db: DbIndex) -> Db {
         let old = std::mem::take(self.db_mut(db));
         self.db_mut(db).access = old.access.clone();
+        let notes_new = self.signals.wanted().contains(Events::NEW);
+        self.db_mut(db).note_new_keys(notes_new);
         if !old.is_empty() {
             self.pending.changed_all();
         }
@@ -168,14 +209,27 @@ impl Shard {
         now: UnixMillis,
         touch: bool,
     ) -> Option<EntryRef<'_>> {
+        self.read_telling(db, key, now, touch, true)
+    }
+
+    /// As `read`; that a key was missed is told only if `tells`.
+    #[inline]
+    pub fn read_telling(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMillis,
+        touch: bool,
+        tells: bool,
+    ) -> Option<EntryRef<'_>> {
         match self.db(db).probe(key, now) {
             Probe::Absent => {
-                self.stats.keyspace_misses += 1;
+                self.missed(db, key, tells);
                 None
             }
             Probe::Expired => {
-                self.stats.keyspace_misses += 1;
                 self.expire(db, key);
+                self.missed(db, key, tells);
                 None
             }
             Probe::Live(slot) => {
@@ -185,6 +239,14 @@ impl Shard {
                 }
                 Some(self.db(db).entry_at(slot))
             }
+        }
+    }
+
+    #[inline]
+    fn missed(&mut self, db: DbIndex, key: Key<'_>, tells: bool) {
+        self.stats.keyspace_misses += 1;
+        if tells {
+            self.tell(db, "keymiss", key);
         }
     }
 
@@ -240,6 +302,7 @@ impl Shard {
         self.dirty += 1;
         self.log.append(db, &[b"DEL", key.bytes]);
         self.changed(db, key);
+        self.tell(db, "expired", key);
         if let Some(entry) = self.db_mut(db).remove(key) {
             self.free_later_if_large(entry);
         }

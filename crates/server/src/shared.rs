@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use config::Config;
 use crossbeam_channel::Sender;
-use keyspace::{Post, Shard, ShardIndex, SlotMap, UnixMillis};
+use keyspace::{Events, Post, Shard, ShardIndex, SlotMap, UnixMillis};
 
 use crate::aof::Aof;
 use crate::clients::Clients;
@@ -165,6 +165,25 @@ impl Server {
         *self.config.write().expect("no holder of this lock panics") = Arc::new(config);
         self.config_version.fetch_add(1, Release);
         self.workers.iter().for_each(|worker| worker.mailbox.wake());
+    }
+
+    /// Has the shards note the events that the configuration in force names; none while a dataset is
+    /// loaded. Follows a change of either.
+    pub fn want_events(&self) {
+        for index in self.shard_indexes() {
+            self.with_shard(index, |shard| self.want_events_of(shard));
+        }
+    }
+
+    /// As [`want_events`](Self::want_events), for one shard. What is in force is looked up with the
+    /// baton held, so that of two changes the later one prevails.
+    pub fn want_events_of(&self, shard: &mut Shard) {
+        let events = if self.is_loading() {
+            Events::empty()
+        } else {
+            Events::from_letters(&self.config().notify_keyspace_events.letters)
+        };
+        shard.want_events(events);
     }
 
     #[inline]

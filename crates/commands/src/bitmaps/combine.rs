@@ -97,14 +97,14 @@ fn bitop(c: &mut Ctx<'_, '_>) -> CommandResult {
     if len > 0 {
         let effect = [b"SET", destination.bytes, &result];
         c.keys.expire_if_due(destination);
-        c.keys
-            .wrote(destination, "set", 1, Effect::Command(&effect));
         store(
             c,
             destination,
             NewValue::RawBytes(&result),
             Expiry::Set(None),
         );
+        c.keys
+            .wrote(destination, "set", 1, Effect::Command(&effect));
     } else if c.keys.exists(destination) {
         let old = c.keys.remove(destination).expect("it was just found");
         c.keys.free(destination, old);

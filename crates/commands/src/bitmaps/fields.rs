@@ -257,7 +257,9 @@ fn bitfield(c: &mut Ctx<'_, '_>) -> CommandResult {
         .filter(|(op, result)| !op.is_read() && result.is_some())
         .count();
     if changes > 0 || len != Some(grown) {
-        c.keys.wrote(key, "setbit", changes as u64, Effect::AsGiven);
+        // Growth alone, for what then overflows, is told to nobody.
+        let event = if changes > 0 { "setbit" } else { "" };
+        c.keys.wrote(key, event, changes as u64, Effect::AsGiven);
     }
     reply_all(c, &results);
     Ok(())

@@ -112,7 +112,7 @@ fn about(
     tell: impl FnOnce(EntryRef<'_>, &mut resp::Reply<'_>) -> CommandResult,
 ) -> CommandResult {
     let key = c.key(2);
-    match c.keys.look_at(key) {
+    match c.keys.inspect(key) {
         Some(entry) => tell(entry, &mut c.reply),
         None => {
             c.reply.null();

@@ -90,6 +90,7 @@ impl Coordinator {
         self.remove_old_temps();
         self.forget_changes();
         server.loading.store(false, SeqCst);
+        server.want_events();
         log!(Notice, "Ready to accept connections");
         supervision::ready();
         Ok(())
@@ -301,6 +302,7 @@ impl Coordinator {
         server.loading.store(true, SeqCst);
         // Past this stop, every worker knows.
         drop(server.safe_point.stop(server));
+        server.want_events();
         let logged = server.aof.is_on();
         self.log_effects(false);
         let telling = Telling::begin(server);
@@ -309,6 +311,7 @@ impl Coordinator {
         self.log_effects(logged);
         self.forget_changes();
         server.loading.store(false, SeqCst);
+        server.want_events();
         reply_to.send(server, result.err().unwrap_or(b"+OK\r\n"));
     }
 

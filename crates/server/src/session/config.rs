@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use commands::{errors, CommandError, CommandResult};
+use commands::{args, errors, CommandError, CommandResult};
 use config::{AppendFsync, Config, Origin, SetError};
 use nix::sys::socket::{shutdown, Shutdown};
 use reactor::{Listener, Reactor};
@@ -26,6 +26,7 @@ use crate::{log, logger, startup};
 
 /// Directives whose change needs the accepting worker.
 const LISTENING: &[&str] = &["bind", "port"];
+const EVENTS: &str = "notify-keyspace-events";
 /// Tags of listeners.
 const TCP: u32 = 0;
 
@@ -62,6 +63,11 @@ pub(super) fn origin(record: &ClientRecord) -> Origin {
     } else {
         Origin::Remote
     }
+}
+
+/// Whether a change names this directive.
+fn is_about(pairs: &[(&[u8], &[u8])], name: &str) -> bool {
+    pairs.iter().any(|(given, _)| args::is(given, name))
 }
 
 fn refused(error: &SetError) -> CommandError {
@@ -124,7 +130,7 @@ impl Worker {
         &mut self,
         c: &mut Connection,
         argv: Argv<'_>,
-        situation: &Host<'_, '_>,
+        situation: &mut Host<'_, '_>,
     ) -> CommandResult {
         if !argv.len().is_multiple_of(2) {
             return Err(errors::SYNTAX);
@@ -154,6 +160,9 @@ impl Worker {
                 let changed = self
                     .change_config(&pairs, origin, None)
                     .map_err(|error| refused(&error))?;
+                if is_about(&pairs, EVENTS) {
+                    self.want_events(situation);
+                }
                 match changed {
                     Changed::AppendOnly(on) if !situation.in_transaction() => {
                         // The reply waits until the rewrite that this begins shows in INFO.
@@ -181,6 +190,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Has the shards note the events that the configuration names.
+    fn want_events(&mut self, situation: &mut Host<'_, '_>) {
+        let server = self.server;
+        match situation {
+            Host::InTransaction(view) => {
+                let shards = view.shards_mut().iter_mut();
+                shards.for_each(|shard| server.want_events_of(shard));
+            }
+            Host::Alone => server.want_events(),
+        }
+    }
+
     /// A change that this connection waits for.
     fn travelling(
         &mut self,
@@ -205,7 +226,11 @@ impl Worker {
             .iter()
             .map(|(name, value)| (name.as_slice(), value.as_slice()))
             .collect();
-        match self.change_config(&pairs, change.origin, Some(reactor)) {
+        let result = self.change_config(&pairs, change.origin, Some(reactor));
+        if is_about(&pairs, EVENTS) {
+            self.server.want_events();
+        }
+        match result {
             Ok(Changed::AppendOnly(on)) => {
                 self.request(Request::SetAppendOnly(on, Some(change.reply_to)));
             }

@@ -41,6 +41,7 @@ pub const ALL_SHARDS_HOST_COMMANDS: &[HostCommand] = &[
     HostCommand::Info,
     HostCommand::Debug,
     HostCommand::ConfigResetstat,
+    HostCommand::ConfigSet,
 ];
 
 impl Worker {
@@ -71,7 +72,7 @@ impl Worker {
             HostCommand::ConfigGet => self.config_get(c, argv),
             HostCommand::ConfigResetstat => self.config_resetstat(c, situation),
             HostCommand::ConfigRewrite => self.config_rewrite(c),
-            HostCommand::ConfigSet => self.config_set(c, argv, &situation),
+            HostCommand::ConfigSet => self.config_set(c, argv, &mut situation),
             HostCommand::Debug => self.debug(c, argv, situation),
             HostCommand::Discard => self.discard(c),
             HostCommand::Exec => self.exec(c),

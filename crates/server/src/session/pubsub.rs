@@ -102,6 +102,11 @@ impl Worker {
         channel: &[u8],
         message: &[u8],
     ) -> u64 {
+        let mut view = view;
+        if let Some(view) = &mut view {
+            // What its transaction did before comes first.
+            self.tell_events(view.shards_mut());
+        }
         let mut shows = Vec::new();
         let aof = &self.server.aof;
         if aof.is_on() {

@@ -6,11 +6,13 @@
 //! here comes behind both. It happens after each run, on every path: alone or in a batch, on several
 //! shards, out of an inbox, in the expiry cycle.
 
-use keyspace::Shard;
+use keyspace::{Events, Shard, Signal};
 use reactor::ConnId;
 
 use super::run::Held;
 use super::Worker;
+use crate::pubsub::{Kind, Publisher};
+use crate::shared::Server;
 
 /// The connection whose command ran, which another worker may serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,48 @@ impl Worker {
         for shard in shards.iter_mut() {
             shard.after_due = false;
         }
+        self.tell_events(shards);
         self.serve_ready(shards);
+        // What those did who went on.
+        self.tell_events(shards);
+    }
+
+    /// Publishes what happened to keys of these shards.
+    pub(crate) fn tell_events(&mut self, shards: &mut [&mut Shard]) {
+        let server = self.server;
+        server.tell_events(shards, &mut self.publisher);
+    }
+}
+
+impl Server {
+    /// As [`Worker::tell_events`], of any thread that has the batons of these shards.
+    pub fn tell_events(&self, shards: &mut [&mut Shard], publisher: &mut Publisher) {
+        let Some(wanted) = shards.first().map(|shard| shard.wanted_events()) else {
+            return;
+        };
+        let mut signals = Vec::new();
+        shards
+            .iter_mut()
+            .for_each(|shard| shard.take_signals(&mut signals));
+        if signals.is_empty() {
+            return;
+        }
+        keyspace::signals::sort(&mut signals);
+        // Who hears of a change finds it after a crash as well as who made it.
+        let logged = shards.iter().filter(|shard| shard.log.is_enabled());
+        let shows: Vec<_> = logged
+            .map(|shard| (shard.index(), shard.log.end()))
+            .collect();
+        for Signal { db, event, key, .. } in &signals {
+            if wanted.contains(Events::BY_KEY) {
+                let mut channel = format!("__keyspace@{}__:", db.0).into_bytes();
+                channel.extend_from_slice(key);
+                publisher.publish(self, Kind::Channel, &channel, event.as_bytes(), &shows);
+            }
+            if wanted.contains(Events::BY_EVENT) {
+                let channel = format!("__keyevent@{}__:{event}", db.0);
+                publisher.publish(self, Kind::Channel, channel.as_bytes(), key, &shows);
+            }
+        }
     }
 }
