@@ -153,10 +153,15 @@ impl Shard {
 
     /// Moves what was noted to `into`; in order only after [`crate::signals::sort`].
     pub fn take_signals(&mut self, into: &mut Vec<Signal>) {
+        self.gather_new_keys();
         self.signals.take(into);
+    }
+
+    /// Notes the new keys of all databases, before these may become others.
+    fn gather_new_keys(&mut self) {
         if self.signals.wanted().contains(Events::NEW) {
             for (index, db) in self.dbs.iter_mut().enumerate() {
-                db.take_new_keys(DbIndex(index as u32), into);
+                db.take_new_keys(DbIndex(index as u32), &mut self.signals.noted);
             }
         }
     }
@@ -170,6 +175,7 @@ impl Shard {
 
     /// Empties a database and returns what was in it.
     pub fn take_db(&mut self, db: DbIndex) -> Db {
+        self.gather_new_keys();
         let old = std::mem::take(self.db_mut(db));
         self.db_mut(db).access = old.access.clone();
         let notes_new = self.signals.wanted().contains(Events::NEW);
@@ -185,6 +191,7 @@ impl Shard {
 
     /// Swaps two databases.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
+        self.gather_new_keys();
         self.dbs.swap(a.0 as usize, b.0 as usize);
         self.pending.changed_all();
         let (in_a, in_b) = (&self.dbs[a.0 as usize], &self.dbs[b.0 as usize]);

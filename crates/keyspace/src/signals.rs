@@ -127,7 +127,7 @@ impl Signal {
 #[derive(Default)]
 pub struct Signals {
     wanted: Events,
-    noted: Vec<Signal>,
+    pub(crate) noted: Vec<Signal>,
 }
 
 impl Signals {

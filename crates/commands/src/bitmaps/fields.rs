@@ -247,16 +247,20 @@ fn bitfield(c: &mut Ctx<'_, '_>) -> CommandResult {
     let key = c.key(1);
     let len = c.keys.find_string(key)?.map(|string| string.len());
     let grown = len_with_bit(last_bit).max(len.unwrap_or(0));
+    let grows = len != Some(grown);
     let mut results = Vec::with_capacity(operations.len());
+    let mut changes = 0;
     pieces::change(c, key, len.unwrap_or(0), |bytes| {
         bytes.resize(grown, 0);
-        results.extend(operations.iter().map(|op| op.run(bytes)));
+        for op in &operations {
+            let before = op.read(bytes);
+            let result = op.run(bytes);
+            let wrote = !op.is_read() && result.is_some();
+            changes += usize::from(wrote && (grows || op.read(bytes) != before));
+            results.push(result);
+        }
     });
-    let written = operations.iter().zip(&results);
-    let changes = written
-        .filter(|(op, result)| !op.is_read() && result.is_some())
-        .count();
-    if changes > 0 || len != Some(grown) {
+    if changes > 0 || grows {
         // Growth alone, for what then overflows, is told to nobody.
         let event = if changes > 0 { "setbit" } else { "" };
         c.keys.wrote(key, event, changes as u64, Effect::AsGiven);

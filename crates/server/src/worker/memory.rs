@@ -206,6 +206,9 @@ impl Worker {
             .memory
             .note_evictable(shard, eviction.evictable(&guard));
         self.note_effects(&mut guard);
+        if guard.after_due {
+            self.after_run(None, &mut [&mut guard]);
+        }
         self.release(Some((shard, guard)));
         evicted
     }
