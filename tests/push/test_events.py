@@ -269,3 +269,20 @@ def test_evicted_keys_are_told_of(shards):
         gone = {listener.recv()[2].decode() for _ in range(100)}
         alive = client.pipeline([["EXISTS", name] for name in gone])
         assert len(gone) == 100 and sum(alive) == 0
+
+
+@pytest.mark.parametrize("shards", [1, 2, 8])
+def test_what_blocked_clients_do_is_told_behind_what_let_them_go_on(shards):
+    with Server("basalt", shards=shards, notify_keyspace_events="El") as server:
+        client, blocked, listener = server.client(), server.client(), server.client()
+        listener.call("PSUBSCRIBE", "*")
+        for n in range(50):
+            blocked.send("BLMOVE", f"from:{n}", f"to:{n}", "LEFT", "RIGHT", 0)
+            while b"cmd=blmove" not in (listed := client.cmd("CLIENT", "LIST")) or b"flags=b" not in listed:
+                pass
+            client.cmd("RPUSH", f"from:{n}", "x")
+            assert blocked.recv() == b"x"
+            heard = [tuple(listener.recv()[2:]) for _ in range(3)]
+            from_key, to_key = f"from:{n}".encode(), f"to:{n}".encode()
+            assert heard[0] == (b"__keyevent@0__:rpush", from_key)
+            assert set(heard[1:]) == {(b"__keyevent@0__:rpush", to_key), (b"__keyevent@0__:lpop", from_key)}

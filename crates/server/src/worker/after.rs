@@ -41,8 +41,6 @@ impl Worker {
         }
         self.tell_events(shards);
         self.serve_ready(shards);
-        // What those did who went on.
-        self.tell_events(shards);
     }
 
     /// Publishes what happened to keys of these shards.

@@ -84,6 +84,8 @@ impl Worker {
         hand.all()
             .into_iter()
             .for_each(|shard| self.note_effects(shard));
+        // What those did who went on.
+        self.tell_events(&mut hand.all());
         self.serving_ready = false;
         let extra = hand.extra;
         self.release_all(extra);
