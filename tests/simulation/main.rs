@@ -50,10 +50,11 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs one history. The error says why it failed; with `verbose` comes what happened.
-fn history(seed: u64, verbose: bool) -> (Result<(), String>, Vec<String>, Counts) {
+/// Runs one history. The error says why it failed; with `verbose` comes what happened. `plain`: see
+/// [`World::new`].
+fn history(seed: u64, verbose: bool, plain: bool) -> (Result<(), String>, Vec<String>, Counts) {
     datatypes::ptr_table::set_hash_seed(HASH_SEED);
-    let mut world = World::new(seed, verbose);
+    let mut world = World::new(seed, verbose, plain);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     let result = result.unwrap_or_else(|panic| {
         let text = panic
@@ -86,7 +87,7 @@ fn histories_keep_every_promise() {
                 if seed >= first + count {
                     return;
                 }
-                let (result, _, counts) = history(seed, false);
+                let (result, _, counts) = history(seed, false, false);
                 totals.lock().expect("nobody panics with it").add(&counts);
                 if let Err(error) = result {
                     failures
@@ -104,7 +105,7 @@ fn histories_keep_every_promise() {
     let Some((seed, error)) = failures.first() else {
         return;
     };
-    let (_, trace, _) = history(*seed, true);
+    let (_, trace, _) = history(*seed, true, false);
     let last = &trace[trace.len().saturating_sub(60)..];
     let lines = failures.iter().map(|(seed, error)| {
         let first = error.lines().next().unwrap_or_default();
@@ -122,8 +123,8 @@ fn histories_keep_every_promise() {
 #[test]
 fn histories_that_failed_once_fail_no_more() {
     for (seed, found) in FAILED_ONCE {
-        if let (Err(error), ..) = history(seed, false) {
-            panic!("as once by {found}: {}", report(seed, &error));
+        if let (Err(error), ..) = history(seed, false, true) {
+            panic!("as once by {found}: PLAIN=1 {}", report(seed, &error));
         }
     }
 }
@@ -134,7 +135,8 @@ fn one_history_in_full() {
     let Some(seed) = variable("SEED") else {
         return;
     };
-    let (result, trace, counts) = history(seed, true);
+    let plain = variable("PLAIN").is_some();
+    let (result, trace, counts) = history(seed, true, plain);
     println!("{}\n{counts:?}", trace.join("\n"));
     if let Err(error) = result {
         panic!("{}", report(seed, &error));
@@ -144,7 +146,7 @@ fn one_history_in_full() {
 #[test]
 fn a_seed_gives_the_same_history_again() {
     for seed in 1..4 {
-        let (first, second) = (history(seed, true), history(seed, true));
+        let (first, second) = (history(seed, true, false), history(seed, true, false));
         let differs = first.1.iter().zip(&second.1).position(|(a, b)| a != b);
         assert_eq!(differs.map(|at| (&first.1[at], &second.1[at])), None);
         assert_eq!(first.1.len(), second.1.len());

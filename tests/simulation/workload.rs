@@ -31,14 +31,19 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn random(random: &mut Random, setup: &Setup, with_expiry: bool) -> Workload {
+    pub fn plain(setup: &Setup) -> Workload {
         Workload {
             values: 0,
-            // Some such values fill a ring.
-            value_bytes_max: *random.pick(&[6000, 6000, 40_000]),
-            with_expiry,
+            value_bytes_max: 6000,
+            with_expiry: true,
             flush_percent: setup.flush_percent,
         }
+    }
+
+    pub fn vary(&mut self, random: &mut Random, with_expiry: bool) {
+        // Some such values fill a ring.
+        self.value_bytes_max = *random.pick(&[6000, 6000, 40_000]);
+        self.with_expiry = with_expiry;
     }
 
     /// A value that no other command uses; sometimes a long one.

@@ -120,7 +120,7 @@ impl World {
             self.say(|| format!("room for {room} bytes"));
             return;
         }
-        let kind = *self.random.pick(&[
+        let kinds = [
             OperationKind::Read,
             OperationKind::Write,
             OperationKind::Datasync,
@@ -129,7 +129,8 @@ impl World {
             OperationKind::SyncDirectory,
             OperationKind::Truncate,
             OperationKind::Remove,
-        ]);
+        ];
+        let kind = *self.random.pick(&kinds[usize::from(self.plain)..]);
         let percent = *self.random.pick(&[10, 50, 100]);
         self.trouble.get().failing = Some((kind, percent));
         self.say(|| format!("{kind:?} fails, {percent}%"));

@@ -117,7 +117,7 @@ impl World {
                 let left = self.random.below(30) as u32;
                 self.trouble.get().stop_in = Some(left);
             }
-            if self.random.percent(8) {
+            if !self.plain && self.random.percent(8) {
                 let kinds = [
                     OperationKind::Read,
                     OperationKind::Open,
