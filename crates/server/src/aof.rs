@@ -20,7 +20,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -33,6 +33,7 @@ use persistence::aof::{annotation, Stamp};
 use persistence::storage::ring::{Drain, RingSet};
 use persistence::storage::sync::{SyncPolicy, SyncService};
 
+use crate::drains::Drains;
 use crate::shared::Server;
 use crate::{clock, exit, log};
 
@@ -51,8 +52,6 @@ struct Segment {
     unit_count: AtomicUsize,
     /// The last write failed.
     is_failing: AtomicBool,
-    /// Why the segment's ring cannot be drained: an errno, or 0.
-    drain_errno: AtomicI32,
 }
 
 /// The write path in force, and why.
@@ -153,13 +152,7 @@ pub struct Aof {
     unsynced: AtomicBool,
     failure: Mutex<String>,
     write_path: Mutex<WritePath>,
-    rings_in_force: AtomicU64,
-    /// Segments whose ring cannot be drained.
-    undrained: AtomicUsize,
-    /// The log says so.
-    undrained_told: AtomicBool,
-    /// Of a failed drain that the log has not told of.
-    drain_errno_untold: AtomicI32,
+    pub drains: Drains,
     /// The manifest on disk names the segments: what is durable in them is found again.
     in_force: AtomicBool,
     /// Nothing may be written: see [`Aof::hold`].
@@ -179,7 +172,6 @@ impl Aof {
             units: Mutex::default(),
             unit_count: AtomicUsize::new(0),
             is_failing: AtomicBool::new(false),
-            drain_errno: AtomicI32::new(0),
         };
         Aof {
             on: AtomicBool::new(false),
@@ -194,10 +186,7 @@ impl Aof {
             unsynced: AtomicBool::new(false),
             failure: Mutex::default(),
             write_path: Mutex::default(),
-            rings_in_force: AtomicU64::new(0),
-            undrained: AtomicUsize::new(0),
-            undrained_told: AtomicBool::new(false),
-            drain_errno_untold: AtomicI32::new(0),
+            drains: Drains::new(shards),
             in_force: AtomicBool::new(false),
             held: AtomicBool::new(false),
             sync_waiters: AtomicUsize::new(0),
@@ -618,11 +607,11 @@ impl Aof {
     /// Whether the last write or fdatasync failed, so that commands that write are refused.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed) || self.unsynced.load(Relaxed) || self.undrained.load(Relaxed) > 0
+        self.failed.load(Relaxed) || self.unsynced.load(Relaxed) || self.drains.have_failed()
     }
 
     pub fn refusal(&self) -> Option<CommandError> {
-        let failure = match self.drain_error() {
+        let failure = match self.drains.error() {
             Some(error) => error.to_string(),
             None => {
                 let failure = self.failure.lock().expect("no holder of this lock panics");
@@ -640,48 +629,11 @@ impl Aof {
     }
 
     pub fn set_write_path(&self, path: WritePath) {
-        self.rings_in_force.store(path.rings_number, SeqCst);
-        for index in 0..self.segments.len() {
-            self.set_drain_errno(ShardIndex(index as u16), 0);
-        }
+        self.drains.put_in_force(path.rings_number);
         *self
             .write_path
             .lock()
             .expect("no holder of this lock panics") = path;
-    }
-
-    /// Draining a shard's ring fails with this errno, or succeeds (0). Called within the drain: does not allocate.
-    /// Rings that are not in force any more may be drained for a while, which concerns nobody.
-    pub fn note_drain(&self, rings_number: u64, shard: ShardIndex, errno: i32) {
-        let in_force = || self.rings_in_force.load(SeqCst) == rings_number;
-        if in_force() {
-            self.set_drain_errno(shard, errno);
-            if !in_force() {
-                self.set_drain_errno(shard, 0);
-            }
-        }
-    }
-
-    fn set_drain_errno(&self, shard: ShardIndex, errno: i32) {
-        let segment = &self.segments[usize::from(shard.0)];
-        match (segment.drain_errno.swap(errno, Relaxed), errno) {
-            (0, 0) => {}
-            (0, _) => {
-                self.undrained.fetch_add(1, Relaxed);
-                self.drain_errno_untold.store(errno, Relaxed);
-            }
-            (_, 0) => _ = self.undrained.fetch_sub(1, Relaxed),
-            _ => {}
-        }
-    }
-
-    fn drain_error(&self) -> Option<std::io::Error> {
-        let mut errnos = self.segments.iter();
-        let errno = errnos
-            .by_ref()
-            .map(|segment| segment.drain_errno.load(Relaxed))
-            .find(|errno| *errno != 0)?;
-        Some(std::io::Error::from_raw_os_error(errno))
     }
 
     /// Hands what the rings hold to the files, for someone who reads those.
@@ -689,24 +641,6 @@ impl Aof {
         let rings = self.write_path().rings;
         let mut rings = rings.iter().flat_map(|rings| rings.rings());
         rings.try_for_each(|ring| ring.drain(Drain::All).map(|_| ()))
-    }
-
-    /// Logs what happened to the rings since the last call, be it over already; for the coordinator, often.
-    pub fn look_after_rings(&self) {
-        let errno = self.drain_errno_untold.swap(0, Relaxed);
-        if errno != 0 && !self.undrained_told.swap(true, Relaxed) {
-            let error = std::io::Error::from_raw_os_error(errno);
-            log!(
-                Warning,
-                "Error writing to the AOF files: {error}. Their rings keep what was acknowledged."
-            );
-        }
-        if self.undrained.load(Relaxed) == 0 && self.undrained_told.swap(false, Relaxed) {
-            log!(
-                Warning,
-                "AOF write error looks solved, commands that write are accepted again."
-            );
-        }
     }
 
     /// Tries again what could not be written or made durable; for the coordinator, once in a

@@ -9,6 +9,7 @@ mod codec;
 mod command_stats;
 mod coordinator;
 pub mod crash;
+mod drains;
 mod exit;
 mod load;
 mod load_progress;

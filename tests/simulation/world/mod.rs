@@ -2,6 +2,7 @@
 
 mod life;
 mod recovery;
+mod told;
 
 use std::any::Any;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};

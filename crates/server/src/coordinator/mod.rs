@@ -249,7 +249,7 @@ impl Coordinator {
             server.aof.retry(server);
         }
         self.aof_files.tell_ends(&*self.storage);
-        server.aof.look_after_rings();
+        server.aof.drains.tell();
         self.advance_epoch();
         self.remove_unnamed_rings();
         server.snapshot.refresh(&config, &server.aof);

@@ -172,7 +172,7 @@ impl Coordinator {
             shard_count: server.shards.len() as u16,
             data_len,
         };
-        let on_trouble = Arc::new(move |shard, errno| server.aof.note_drain(number, shard, errno));
+        let on_trouble = Arc::new(move |shard, errno| server.aof.drains.note(number, shard, errno));
         let (store, driver) = (self.ring_machine.store.clone(), self.ring_machine.driver);
         RingSet::create(store, &spec, driver, on_trouble)
     }
