@@ -145,6 +145,25 @@ def test_a_failed_watch_shows_that_something_was_written(served, clients):
     assert not watcher.recv()
 
 
+def test_a_blocked_client_is_served_when_what_it_takes_is_durable(served, clients):
+    """Whoever pushed, and whichever worker sends the reply; a move to another shard waits for both."""
+    _, disk = served
+    writer, taker, mover, last, bystander, _ = clients
+    taker.send("BLPOP", "none", "list:b", 0)
+    mover.send("BLMOVE", "list{b}", "list{a}", "LEFT", "LEFT", 0)
+    last.send("BZPOPMIN", "set", 0)
+    while b"blocked_clients:3\r\n" not in bystander.cmd("INFO", "clients"):
+        pass
+    with disk.hanging():
+        writer.send_many([("RPUSH", "list:b", 1), ("RPUSH", "list{b}", 2), ("ZADD", "set", 3, "m")])
+        assert _is_silent(writer) and _is_silent(taker) and _is_silent(mover) and _is_silent(last)
+        assert bystander.cmd("GET", "c") == b"old c"
+    assert [writer.recv() for _ in range(3)] == [1, 1, 1]
+    assert taker.recv() == [b"list:b", b"1"]
+    assert mover.recv() == b"2"
+    assert last.recv() == [b"set", b"m", b"3"]
+
+
 def test_replies_in_front_of_one_that_waits_do_not_wait(served, clients):
     _, disk = served
     client, other, *_ = clients

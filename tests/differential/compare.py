@@ -113,7 +113,7 @@ class StepComparer:
         if name in (b"SORT", b"SORT_RO"):
             return same(_sorted(reference), _sorted(ours))
         # Texts of doubles became shorter with 7.2, those of positions with 8.0.
-        return ((self.version < (7, 2) and name[:1] == b"Z") or (self.version >= (8,) and name[:3] == b"GEO")) and same(
+        return ((self.version < (7, 2) and name.removeprefix(b"B")[:1] == b"Z") or (self.version >= (8,) and name[:3] == b"GEO")) and same(
             reference, ours, numbers=True)
 
     def _agree_object(self, command: Command, reference: object, ours: object) -> bool:

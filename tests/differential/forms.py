@@ -137,6 +137,10 @@ LISTS = """
 10 * LMOVE k k (LEFT|RIGHT) (LEFT|RIGHT)
 5 * RPOPLPUSH k k
 8 * LMPOP numkeys (LEFT|RIGHT) [COUNT count]
+1 * (BLPOP|BRPOP) {k} 0.001
+1 * BLMOVE k k (LEFT|RIGHT) (LEFT|RIGHT) 0.001
+1 * BRPOPLPUSH k k 0.001
+1 * BLMPOP 0.001 numkeys (LEFT|RIGHT) [COUNT count]
 10 * LPOS k m [RANK rank] [COUNT count] [MAXLEN count]
 """
 
@@ -208,6 +212,8 @@ SORTED_SETS = """
 8 * ZPOPMIN k [count]
 8 * ZPOPMAX k [count]
 6 * ZMPOP numkeys (MIN|MAX) [COUNT count]
+1 * (BZPOPMIN|BZPOPMAX) {k} 0.001
+1 * BZMPOP 0.001 numkeys (MIN|MAX) [COUNT count]
 6 * ZUNION numkeys [WEIGHTS float float] [AGGREGATE (SUM|MIN|MAX)] [WITHSCORES]
 6 * ZINTER numkeys [AGGREGATE (SUM|MIN|MAX)] [WITHSCORES]
 6 * ZDIFF numkeys [WITHSCORES]
