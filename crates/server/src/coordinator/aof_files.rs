@@ -513,7 +513,6 @@ impl Coordinator {
     ) -> Result<(), String> {
         self.make_durable()?;
         let before = self.aof_files.manifest.clone();
-        self.aof_files.close(&self.ends());
         let first = ShardIndex(0);
         let lsn = self.server.with_shard(first, |shard| shard.log.end());
         let result = self.switch_behind(lsn, db, effect);
@@ -528,6 +527,7 @@ impl Coordinator {
 
     fn switch_behind(&mut self, lsn: Lsn, db: DbIndex, effect: &[&[u8]]) -> Result<(), AofError> {
         let server = self.server;
+        let mut ends = self.ends();
         let files = &mut self.aof_files;
         let before = files.manifest.clone();
         // A generation of one segment: of the first shard, as if it were the only one.
@@ -553,7 +553,7 @@ impl Coordinator {
             .map_err(io("write"))?;
         writer.file().datasync().map_err(io("sync"))?;
         let (len, lsn) = (writer.len(), Some(end));
-        self.aof_files.close(&[(name.clone(), Closed { len, lsn })]);
+        ends.push((name.clone(), Closed { len, lsn }));
         server.with_shard(id.shard, |shard| shard.log.start_at(end));
         let writers = self.new_generation()?;
         let prepared = self.prepare_rings(&writers)?;
@@ -570,6 +570,8 @@ impl Coordinator {
                 return Err(error);
             }
         }
+        // Not before: where this failed, the segments go on, and the file is emptied.
+        self.aof_files.close(&ends);
         self.install(writers, prepared);
         Ok(())
     }
