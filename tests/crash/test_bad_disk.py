@@ -108,3 +108,22 @@ def test_a_disk_that_does_not_sync_ends_a_server_that_promised_it_would(tmp_path
         server.start()
         with server.client() as client:
             assert client.cmd("GET", "before") == b"1"
+
+
+@pytest.mark.parametrize("command", ["BGREWRITEAOF", "FLUSHALL", "CONFIG SET appendfsync always"])
+def test_a_disk_that_hangs_stops_nobody_who_only_reads(command: str, tmp_path: Path):
+    """What concerns all files waits for the disk before it stops the workers."""
+    disk = BadDisk(".incr.aof", tmp_path)
+    with Server(appendonly="yes", shards=2, env=disk.environment) as server:
+        with server.client() as client, server.client() as other:
+            client.pipeline([("SET", f"key:{n}", n) for n in range(3000)])
+            with disk.hanging():
+                client.cmd("SET", "key:1", "last")
+                client.send(*command.split())
+                began = time.monotonic()
+                while time.monotonic() < began + 2:
+                    other.send("PING")
+                    assert other.recv(timeout=PATIENCE) == b"PONG"
+                    time.sleep(0.01)
+            assert not isinstance(client.recv(timeout=PATIENCE), ReplyError)
+            assert other.cmd("EXISTS", "key:1") == (command != "FLUSHALL")

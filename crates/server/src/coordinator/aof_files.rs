@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use config::Config;
 use keyspace::{DbIndex, Log, Lsn, ShardIndex};
@@ -26,7 +27,10 @@ pub struct NextGeneration {
 }
 
 /// How long a slow disk is waited for.
-const FSYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const FSYNC_PATIENCE: Duration = Duration::from_secs(60);
+/// The same while all workers stand still, and with them all clients: as long as Redis lets a write wait for an fsync. Behind
+/// this, what was wanted fails, and nothing has changed.
+pub(super) const STANDSTILL_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub struct AofFiles {
@@ -475,6 +479,11 @@ impl Coordinator {
     /// Writes all logs and waits until they are durable. A generation that is followed by another
     /// must be whole after any crash: recovery cuts the newest only.
     pub(super) fn make_durable(&self) -> Result<(), String> {
+        self.make_durable_within(FSYNC_PATIENCE)
+    }
+
+    pub(super) fn make_durable_within(&self, patience: Duration) -> Result<(), String> {
+        let deadline = clock::instant() + patience;
         let server = self.server;
         let Some(sync) = server.aof.sync() else {
             return Ok(());
@@ -486,7 +495,8 @@ impl Coordinator {
         }
         shards().for_each(|shard| sync.request(shard, server.aof.written(shard)));
         shards().try_for_each(|shard| {
-            sync.wait_durable(shard, server.aof.written(shard), FSYNC_PATIENCE)
+            let left = deadline.saturating_duration_since(clock::instant());
+            sync.wait_durable(shard, server.aof.written(shard), left)
                 .map_err(|error| format!("the AOF cannot be made durable: {error}"))
         })
     }
@@ -511,7 +521,7 @@ impl Coordinator {
         db: DbIndex,
         effect: &[&[u8]],
     ) -> Result<(), String> {
-        self.make_durable()?;
+        self.make_durable_within(STANDSTILL_MAX)?;
         let before = self.aof_files.manifest.clone();
         let first = ShardIndex(0);
         let lsn = self.server.with_shard(first, |shard| shard.log.end());
@@ -664,7 +674,7 @@ impl Coordinator {
     pub(super) fn settle_epoch(&mut self) -> Result<(), String> {
         self.advance_epoch();
         // The marks as well, in every segment.
-        self.make_durable()?;
+        self.make_durable_within(STANDSTILL_MAX)?;
         match self.aof_files.epoch_began {
             Some(_) => Ok(()),
             None => Err("the AOF cannot be written".into()),

@@ -16,7 +16,7 @@ use persistence::aof::merge::merge_generations;
 use persistence::aof::{AofError, SegmentId};
 use persistence::storage::Open;
 
-use super::aof_files::{rings_of, NextGeneration};
+use super::aof_files::{rings_of, NextGeneration, STANDSTILL_MAX};
 use super::Coordinator;
 use crate::log;
 use crate::snapshot::ChildKind;
@@ -93,7 +93,7 @@ impl Coordinator {
     /// end, so that what the child is about to see and what follows meet without a gap.
     pub(super) fn open_segments(&mut self, next: &mut NextGeneration) -> Result<(), String> {
         let durable = match self.server.aof.is_on() {
-            true => self.make_durable(),
+            true => self.make_durable_within(STANDSTILL_MAX),
             false => Ok(()),
         };
         durable

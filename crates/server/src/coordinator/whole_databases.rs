@@ -25,6 +25,10 @@ pub struct WholeDatabases {
 impl Coordinator {
     pub(super) fn run_between_generations(&mut self, request: &WholeDatabases) {
         let server = self.server;
+        if server.aof.is_on() {
+            // The bulk of it now, so that what is left for the stop is little. If it fails, it does so there too.
+            let _ = self.make_durable();
+        }
         let reply = {
             let _stopped = server.safe_point.stop(server);
             let effect: Vec<&[u8]> = request.argv.argv().iter().collect();
