@@ -22,6 +22,8 @@ use crate::worker::route::ShardSet;
 /// A batch is run when it has so many commands, or bytes.
 const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 256 << 10;
+/// A batch counts its bytes in 32 bits.
+const COMMAND_BYTES_MAX: usize = u32::MAX as usize - BATCH_BYTES;
 /// Batches waiting for a thread.
 const BATCHES_WAITING_MAX: usize = 4;
 /// Keys prefetched ahead of the command that runs.
@@ -343,6 +345,16 @@ impl Replay {
     }
 }
 
+fn check_bytes(name: &str, args: &[&[u8]]) -> Result<(), String> {
+    let bytes: usize = args.iter().map(|arg| arg.len()).sum();
+    match bytes {
+        0..=COMMAND_BYTES_MAX => Ok(()),
+        _ => Err(format!(
+            "'{name}' has {bytes} bytes of arguments, and this server takes no more than {COMMAND_BYTES_MAX} in one command"
+        )),
+    }
+}
+
 impl CommandReceiver for Replay {
     fn command(&mut self, db: DbIndex, args: &[&[u8]]) -> Result<(), String> {
         if db.0 >= self.databases {
@@ -354,11 +366,26 @@ impl CommandReceiver for Replay {
         if !command.accepts_arity(args.len()) {
             return Err(format!("wrong number of arguments for '{}'", command.name));
         }
+        check_bytes(command.name, args)?;
         self.route(command, db, args)
     }
 
     fn finish(&mut self) -> Result<(), String> {
         self.run_all();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_more_than_four_gigabytes_are_refused() {
+        let part = vec![0; 1 << 20];
+        let check = |parts: usize| check_bytes("mset", &vec![&part[..]; parts]);
+        assert_eq!(check(4095), Ok(()));
+        let reason = check(4096).unwrap_err();
+        assert!(reason.contains("'mset' has 4294967296 bytes"), "{reason}");
     }
 }
