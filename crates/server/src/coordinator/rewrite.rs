@@ -9,20 +9,23 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use config::Config;
 use persistence::aof::manifest::{Closed, Found, Manifest};
-use persistence::aof::merge::merge_generations;
+use persistence::aof::merge::{merge_generations, Merged};
 use persistence::aof::{AofError, SegmentId};
 use persistence::storage::Open;
 
 use super::aof_files::{rings_of, NextGeneration, STANDSTILL_MAX};
-use super::Coordinator;
-use crate::log;
+use super::{Coordinator, TICK};
 use crate::snapshot::ChildKind;
+use crate::{clock, log};
 
 /// What a base in RDB form begins with.
 const RDB_MAGIC: &[u8; 5] = b"REDIS";
+/// How often the thread that merges is looked at.
+const MERGE_LOOK: Duration = Duration::from_millis(2);
 
 impl Coordinator {
     /// What can be done for a rewrite while clients are served. `None`: the AOF is off, and only a
@@ -79,14 +82,37 @@ impl Coordinator {
             }
             return Ok(());
         }
-        let prefix = self.aof_files.prefix().clone();
-        let manifest = self.aof_files.manifest();
-        if let Some(merged) = merge_generations(&*self.storage, &dir, &prefix, manifest)? {
+        if let Some(merged) = self.merge_generations(&dir)? {
             self.aof_files
                 .replace(&*self.storage, merged.manifest, merged.files)?;
             self.aof_files.remove_history(&*self.storage);
         }
         Ok(())
+    }
+
+    /// Merges short generations. That may take some tenths of a second: a thread does it, and epochs go on.
+    fn merge_generations(&mut self, dir: &Path) -> Result<Option<Merged>, AofError> {
+        let (storage, prefix) = (self.storage.clone(), self.aof_files.prefix().clone());
+        let manifest = self.aof_files.manifest().clone();
+        let merge = || merge_generations(&*storage, dir, &prefix, &manifest);
+        if manifest.generations().len() < 3 || clock::is_simulated() {
+            return merge();
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("aof-merge".into());
+            let Ok(thread) = thread.spawn_scoped(scope, merge) else {
+                return merge();
+            };
+            let mut epoch_ends = clock::instant() + TICK;
+            while !thread.is_finished() {
+                std::thread::sleep(MERGE_LOOK);
+                if clock::instant() >= epoch_ends {
+                    epoch_ends = clock::instant() + TICK;
+                    self.advance_epoch();
+                }
+            }
+            thread.join().expect("a panic has ended the process")
+        })
     }
 
     /// With all workers standing still: writes the logs out and opens the new segments where they
