@@ -4,6 +4,7 @@
 use resp::Argv;
 
 use crate::acl::Categories;
+use crate::args;
 use crate::context::Ctx;
 use crate::errors::CommandResult;
 use crate::key_spec::{Begin, Find, KeySpec};
@@ -82,6 +83,18 @@ pub enum Run {
 /// Commands that concern the connection or the server as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HostCommand {
+    AclCat,
+    AclDeluser,
+    AclDryrun,
+    AclGenpass,
+    AclGetuser,
+    AclList,
+    AclLoad,
+    AclLog,
+    AclSave,
+    AclSetuser,
+    AclUsers,
+    AclWhoami,
     Auth,
     Bgrewriteaof,
     Bgsave,
@@ -235,12 +248,25 @@ impl Command {
             return keys_in(argv, &mut f);
         }
         for spec in self.keys {
-            spec.for_each(argv, |index| f(index, spec.flags));
+            let flags = self.flags_of(spec, argv);
+            spec.for_each(argv, |index| f(index, flags));
         }
         !self
             .keys
             .iter()
             .any(|spec| spec.flags.contains(&"incomplete"))
+    }
+
+    /// What a call does with the keys of a spec; with SET its options decide that.
+    pub fn flags_of(&self, spec: &KeySpec, argv: Argv<'_>) -> &'static [&'static str] {
+        if !spec.flags.contains(&"variable_flags") || self.name != "set" {
+            return spec.flags;
+        }
+        if argv.from(3).iter().any(|word| args::is(word, "get")) {
+            &["RW", "access", "update"]
+        } else {
+            &["OW", "update"]
+        }
     }
 
     #[inline]

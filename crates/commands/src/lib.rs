@@ -42,7 +42,7 @@ pub use errors::{CommandError, CommandResult};
 pub use key_spec::{Begin, Find, KeySpec};
 pub use keys::databases::whole_databases;
 pub use keys::iterate::cursor_shard;
-pub use table::{all, find, find_subcommand};
+pub use table::{all, find, find_by_full_name, find_subcommand};
 pub use wait::Wait;
 
 /// The version of Redis whose behaviour is tracked; clients decide by it what they may use.

@@ -11,6 +11,7 @@ use crate::{
 /// A static, so that each row has one address, by which rows are told apart.
 static FAMILIES: &[&[Command]] = &[
     host::COMMANDS,
+    host::acl::COMMANDS,
     pubsub::COMMANDS,
     docs::COMMANDS,
     keys::COMMANDS,

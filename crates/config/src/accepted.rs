@@ -90,9 +90,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("busy-reply-threshold", int(0, I64_MAX), "5000").old_name("lua-time-limit"),
     row("lua-enable-deprecated-api", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),
     row("enable-module-command", Enum(&["no", "yes", "local"]), "no").flags(F::IMMUTABLE),
-    row("aclfile", Text, "\"\"").flags(F::IMMUTABLE),
-    row("acllog-max-len", int(0, I64_MAX), "128"),
-    row("acl-pubsub-default", Enum(&["allchannels", "resetchannels"]), "resetchannels"),
 
     // Replication.
     row("replicaof", Kind::ReplicaOf, "\"\"").old_name("slaveof")

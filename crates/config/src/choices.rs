@@ -34,6 +34,14 @@ macro_rules! choice {
 }
 
 choice! {
+    /// Which channels a new user may use.
+    AclPubsubDefault {
+        Allchannels = "allchannels",
+        Resetchannels = "resetchannels",
+    }
+}
+
+choice! {
     /// When the append-only file is forced to disk.
     AppendFsync {
         /// Once per second; a crash of the operating system loses at most about a second.

@@ -23,14 +23,14 @@ mod table;
 mod words;
 
 pub use choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
-    SanitizeDump, StorageBackend, Supervised,
+    AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
 };
 pub use get_set::{Origin, SetError};
 pub use kind::{BufferLimit, BufferLimits, EventClasses, Kind, SavePoint, ShutdownOn, Value};
 pub use load::{ConfigFileError, FileSystem, IncludeFiles, Source};
 pub use rewrite::{rewrite, REWRITE_HEADING};
-pub use settings::Config;
+pub use settings::{Config, UserLine};
 pub use table::{accepted_only_names, directives, find, Directive, Flags};
 pub use words::{quote, split_args};
 

@@ -2,7 +2,8 @@
 //!
 //! Options of the command line become lines that are read after the file, so they override it, except that
 //! `save` points add up. Reading stops at the first line that is wrong; [`ConfigFileError`] says where.
-//! Directives whose silent loss would be dangerous (ACL users, modules) are refused, not ignored.
+//! `loadmodule`, whose silent loss would be dangerous, is refused, not ignored. What `user` lines say is the server's
+//! to read: they are kept with their places.
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::glob;
 use crate::kind::Value;
-use crate::settings::Config;
+use crate::settings::{Config, UserLine};
 use crate::table::{self, Directive};
 use crate::words::{quote, split_args, trim};
 use crate::SERVER_NAME_AND_VERSION;
@@ -89,7 +90,6 @@ impl Config {
             files,
             save_seen: false,
             files_included: 0,
-            password_expected_at: None,
         };
         if let Some(source) = file {
             loader.read_text(source, 0)?;
@@ -97,7 +97,7 @@ impl Config {
         for (index, line) in lines_of_args(args).iter().enumerate() {
             loader.read_line("", index + 1, line, 0)?;
         }
-        loader.finish()
+        Ok(loader.config)
     }
 }
 
@@ -143,8 +143,6 @@ struct Loader<'a> {
     /// The first `save` replaces the default points, the others add to it.
     save_seen: bool,
     files_included: usize,
-    /// A `user default` line that is only harmless together with `requirepass`.
-    password_expected_at: Option<ConfigFileError>,
 }
 
 impl Loader<'_> {
@@ -180,7 +178,14 @@ impl Loader<'_> {
         };
         match name.to_ascii_lowercase().as_slice() {
             b"include" => self.include(values, depth, error),
-            b"user" => self.user(values, error),
+            b"user" => {
+                self.config.users.push(UserLine {
+                    file: file.to_string(),
+                    line,
+                    words: values.iter().map(|word| word.to_vec()).collect(),
+                });
+                Ok(())
+            }
             name => self.directive(name, values).map_err(error),
         }
     }
@@ -251,45 +256,6 @@ impl Loader<'_> {
             self.read_text(source, depth + 1)?;
         }
         Ok(())
-    }
-
-    /// Users are not supported. The one line that Redis's CONFIG REWRITE always leaves in a file, which gives the
-    /// default user every right, is accepted; its password hash only beside the `requirepass` it came from.
-    fn user(
-        &mut self,
-        values: &[&[u8]],
-        error: impl Fn(String) -> ConfigFileError,
-    ) -> Result<(), ConfigFileError> {
-        const EVERY_RIGHT: [&[u8]; 9] = [
-            b"on",
-            b"nopass",
-            b"sanitize-payload",
-            b"~*",
-            b"&*",
-            b"+@all",
-            b"allkeys",
-            b"allchannels",
-            b"allcommands",
-        ];
-        let refusal = || error("ACL users are not supported; use requirepass".into());
-        let is_hash = |rule: &&[u8]| rule.starts_with(b"#");
-        let [b"default", rules @ ..] = values else {
-            return Err(refusal());
-        };
-        if !rules.iter().all(|r| EVERY_RIGHT.contains(r) || is_hash(r)) {
-            return Err(refusal());
-        }
-        if rules.iter().any(is_hash) {
-            self.password_expected_at.get_or_insert(refusal());
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Config, ConfigFileError> {
-        match self.password_expected_at {
-            Some(error) if self.config.requirepass.is_none() => Err(error),
-            _ => Ok(self.config),
-        }
     }
 }
 
@@ -420,17 +386,22 @@ mod tests {
 
     #[test]
     fn what_would_be_lost_in_silence_is_refused() {
-        refused("user bob on >x ~* +@all", "main.conf", 1, "ACL users");
-        refused("user default off", "main.conf", 1, "ACL users");
         refused("loadmodule x.so", "main.conf", 1, "Modules");
-        load("user default on nopass sanitize-payload ~* &* +@all").expect("the line Redis writes");
-        refused(
-            "user default on #ab12 ~* &* +@all",
-            "main.conf",
-            1,
-            "ACL users",
+    }
+
+    #[test]
+    fn user_lines_are_kept_with_their_place() {
+        let config = load("port 1\nuser bob on >x \"~a b\"\nuser carl").expect("good");
+        let users: Vec<_> = config
+            .users
+            .iter()
+            .map(|user| (&user.file[..], user.line, user.words.join(&b' ')))
+            .collect();
+        let bob = b"bob on >x ~a b".to_vec();
+        assert_eq!(
+            users,
+            [("main.conf", 2, bob), ("main.conf", 3, b"carl".to_vec())]
         );
-        load("user default on #ab12 ~* &* +@all\nrequirepass x").expect("the line Redis writes");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub fn rewrite(existing: &[u8], config: &Config) -> Vec<u8> {
     for row in table::directives() {
         file.write_directive(row, config);
     }
+    file.write_users(config);
     file.into_text()
 }
 
@@ -43,11 +44,8 @@ impl FileLines {
         for (index, line) in text.split(|&b| b == b'\n').enumerate() {
             let line = trim(line);
             file.has_heading |= line == REWRITE_HEADING.as_bytes();
-            if let Some(row) = directive_of(line) {
-                file.by_directive
-                    .entry(row.name)
-                    .or_default()
-                    .push_back(index);
+            if let Some(name) = name_of(line) {
+                file.by_directive.entry(name).or_default().push_back(index);
             }
             file.lines.push(line.to_vec());
         }
@@ -83,6 +81,16 @@ impl FileLines {
             _ => self.write_line(row.name, &value.to_file_text(), wanted),
         }
         self.blank_left_over(row.name);
+    }
+
+    /// Users stand here unless an ACL file has them.
+    fn write_users(&mut self, config: &Config) {
+        if config.aclfile.is_none() {
+            for user in &config.users {
+                self.write_line(USER, &user.words.join(&b' '), true);
+            }
+        }
+        self.blank_left_over(USER);
     }
 
     /// Puts `name value` into the directive's next line; without one, appends it if it is `wanted`.
@@ -127,10 +135,18 @@ impl FileLines {
     }
 }
 
-/// The directive that a trimmed line sets.
-fn directive_of(line: &[u8]) -> Option<&'static Directive> {
+/// What the lines that declare users begin with.
+const USER: &str = "user";
+
+/// The name of the directive that a trimmed line sets.
+fn name_of(line: &[u8]) -> Option<&'static str> {
     if line.first() == Some(&b'#') {
         return None;
     }
-    table::find(split_args(line)?.first()?)
+    let words = split_args(line)?;
+    let first = words.first()?;
+    if first.eq_ignore_ascii_case(USER.as_bytes()) {
+        return Some(USER);
+    }
+    table::find(first).map(|row| row.name)
 }

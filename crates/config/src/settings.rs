@@ -10,11 +10,20 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
-    SanitizeDump, StorageBackend, Supervised,
+    AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
 };
 use crate::kind::{BufferLimits, EventClasses, SavePoint, ShutdownOn, Value};
 use crate::table;
+
+/// A `user` line of a configuration file, and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserLine {
+    pub file: String,
+    pub line: usize,
+    /// The name, then the rules.
+    pub words: Vec<Vec<u8>>,
+}
 
 macro_rules! settings {
     ($($(#[$doc:meta])* $field:ident: $kind:ty,)+) => {
@@ -24,6 +33,8 @@ macro_rules! settings {
             $($(#[$doc])* pub $field: $kind,)+
             /// `rename-command` lines: old name and new name, where an empty new name removes the command.
             pub rename_commands: Vec<(Vec<u8>, Vec<u8>)>,
+            /// `user` lines, for the server to read; CONFIG REWRITE writes those that it was given last.
+            pub users: Vec<UserLine>,
             /// Accepted-only directives that were set, by name.
             pub(crate) accepted: BTreeMap<&'static str, Value>,
         }
@@ -34,6 +45,7 @@ macro_rules! settings {
                 Self {
                     $($field: Default::default(),)+
                     rename_commands: Vec::new(),
+                    users: Vec::new(),
                     accepted: BTreeMap::new(),
                 }
             }
@@ -59,6 +71,11 @@ settings! {
     /// Refuse clients from other machines while there is no password.
     protected_mode: bool,
     requirepass: Option<Vec<u8>>,
+    /// The file of ACL LOAD and ACL SAVE.
+    aclfile: Option<PathBuf>,
+    /// Entries that ACL LOG keeps.
+    acllog_max_len: u64,
+    acl_pubsub_default: AclPubsubDefault,
     client_output_buffer_limit: BufferLimits,
     /// Which keyspace notifications are published.
     notify_keyspace_events: EventClasses,
@@ -290,7 +307,7 @@ macro_rules! choice_setting {
         }
     )+};
 }
-choice_setting!(AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel MaxmemoryPolicy SanitizeDump StorageBackend Supervised);
+choice_setting!(AclPubsubDefault AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel MaxmemoryPolicy SanitizeDump StorageBackend Supervised);
 
 macro_rules! plain_setting {
     ($($kind:ty: $variant:ident;)+) => {$(

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use crate::accepted::ACCEPTED_ONLY;
 use crate::choices::{
-    AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel, MaxmemoryPolicy,
-    SanitizeDump, StorageBackend, Supervised,
+    AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
 };
 use crate::kind::{Kind, Value};
 use crate::settings::{Config, Setting};
@@ -222,6 +222,9 @@ const MEANINGFUL: &[Directive] = &[
     row!("maxclients", int(1, U32_MAX), "10000", maxclients),
     row!("protected-mode", Bool, "yes", protected_mode),
     row!("requirepass", Text, "\"\"", requirepass).flags(F::SENSITIVE).flags(F::EMPTY_IS_UNSET),
+    row!("aclfile", Text, "\"\"", aclfile).flags(F::IMMUTABLE),
+    row!("acllog-max-len", int(0, I64_MAX), "128", acllog_max_len),
+    row!("acl-pubsub-default", Enum(AclPubsubDefault::WORDS), "resetchannels", acl_pubsub_default),
     row!("client-output-buffer-limit", Kind::BufferLimits,
         "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", client_output_buffer_limit),
     row!("client-query-buffer-limit", memory(1 << 20), "1gb", client_query_buffer_limit_bytes),
@@ -313,7 +316,7 @@ const MEANINGFUL: &[Directive] = &[
     row!("hll-sparse-max-bytes", memory(0), "3000", hll_sparse_max_bytes),
 
     // The memory limit, and who goes when it is reached.
-    row!("maxmemory", memory(0), "0", maxmemory_bytes),
+    row!("maxmemory", Kind::Memory { min: 0, max: u64::MAX }, "0", maxmemory_bytes),
     row!("maxmemory-policy", Enum(MaxmemoryPolicy::WORDS), "noeviction", maxmemory_policy),
     row!("maxmemory-samples", int(1, 64), "5", maxmemory_samples),
     row!("maxmemory-eviction-tenacity", int(0, 100), "10", maxmemory_eviction_tenacity),

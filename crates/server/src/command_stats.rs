@@ -97,6 +97,13 @@ pub fn commands() -> &'static [&'static Command] {
     &numbers().commands
 }
 
+/// The number of a command, below [`count`].
+#[inline]
+pub fn number(command: &'static Command) -> usize {
+    let numbers = numbers();
+    numbers.slots[numbers.slot(std::ptr::from_ref(command).addr())].1
+}
+
 pub fn table() -> Box<[CommandStat]> {
     (0..count()).map(|_| CommandStat::default()).collect()
 }
@@ -105,9 +112,7 @@ impl WorkerStats {
     /// The counts of one command.
     #[inline]
     pub fn of(&self, command: &'static Command) -> &CommandStat {
-        let numbers = numbers();
-        let slot = numbers.slot(std::ptr::from_ref(command).addr());
-        &self.commands[numbers.slots[slot].1]
+        &self.commands[number(command)]
     }
 }
 

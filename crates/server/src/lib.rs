@@ -1,5 +1,6 @@
 //! The server: workers, coordinator, sessions, persistence at work. `main.rs` only starts it.
 
+mod acl;
 pub mod allocator;
 mod aof;
 mod child;

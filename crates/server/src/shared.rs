@@ -11,6 +11,7 @@ use config::Config;
 use crossbeam_channel::Sender;
 use keyspace::{Events, Post, Shard, ShardIndex, SlotMap, UnixMillis};
 
+use crate::acl::{Acl, Users};
 use crate::aof::Aof;
 use crate::clients::Clients;
 use crate::coordinator;
@@ -71,6 +72,7 @@ pub struct Server {
     pub safe_point: SafePoint,
     pub snapshot: SnapshotState,
     pub memory: MemoryLimit,
+    pub acl: Acl,
     pub aof: Aof,
     pub coordinator: Sender<coordinator::Request>,
     /// Read the dataset first; commands without the flag `loading` are refused meanwhile.
@@ -103,6 +105,7 @@ impl Server {
         identity: Identity,
         replication_id: String,
         config: Config,
+        users: Users,
         renames: Option<Renames>,
         slots: SlotMap,
         shards: Box<[ShardCell]>,
@@ -114,6 +117,7 @@ impl Server {
         Server {
             snapshot: SnapshotState::new(identity.started_at),
             memory: MemoryLimit::new(shards.len()),
+            acl: Acl::new(users),
             last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
             clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
             identity,

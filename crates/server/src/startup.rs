@@ -16,6 +16,7 @@ use persistence::storage::sync::{SyncBackend, SyncPolicy, SyncService};
 use persistence::storage::OsStorage;
 use reactor::{bind_tcp, bind_unix, BackendChoice, Listener};
 
+use crate::acl;
 use crate::aof::Aof;
 use crate::child::OsForker;
 use crate::coordinator::{Coordinator, Request, RingMachine};
@@ -305,6 +306,7 @@ pub fn assemble(
         config.shards as usize
     };
     let renames = Renames::new(&config.rename_commands)?;
+    let users = acl::from_config(&config)?;
     let (to_free, garbage) = unbounded();
     let (requests, coordinator_requests) = unbounded();
     let slots = SlotMap::new(u16::try_from(shards).map_err(|_| "too many shards".to_owned())?);
@@ -325,6 +327,7 @@ pub fn assemble(
         identity,
         replication_id,
         config,
+        users,
         renames,
         slots,
         (0..slots.shards()).map(cell).collect(),

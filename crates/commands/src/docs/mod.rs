@@ -211,7 +211,7 @@ fn keys_of(request: Argv<'_>) -> Result<Vec<(usize, &'static [&'static str])>, C
         if !is_count_sound(spec, request) {
             return Err(GETKEYS_INVALID);
         }
-        let flags = flags_in(command, spec, request);
+        let flags = command.flags_of(spec, request);
         spec.for_each(request, |index| keys.push((index, flags)));
     }
     Ok(keys)
@@ -228,18 +228,6 @@ fn is_count_sound(spec: &KeySpec, request: Argv<'_>) -> bool {
     let mut found = 0;
     spec.for_each(request, |_| found += 1);
     found > 0 && promised == Some(found)
-}
-
-/// What a request does with the keys of a spec; with some commands its options decide that.
-fn flags_in(command: &Command, spec: &KeySpec, request: Argv<'_>) -> &'static [&'static str] {
-    if !spec.flags.contains(&"variable_flags") || command.name != "set" {
-        return spec.flags;
-    }
-    if request.from(3).iter().any(|word| args::is(word, "get")) {
-        &["RW", "access", "update"]
-    } else {
-        &["OW", "update"]
-    }
 }
 
 /// Writes a set of words as statuses.

@@ -8,6 +8,7 @@ use crate::errors::CommandResult;
 use crate::help;
 use crate::key_spec::KeySpec;
 
+pub mod acl;
 mod lolwut;
 
 /// Flags of most commands about a connection: allowed whatever state the server is in.

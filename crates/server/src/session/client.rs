@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use commands::{args, errors, Command, CommandError, CommandResult};
 use resp::Argv;
 
+use crate::acl::Users;
 use crate::clients::{flag, ClientRecord, Labels};
 use crate::worker::connection::{Connection, ReplyMode};
 use crate::worker::mailbox::Message;
@@ -78,7 +79,7 @@ struct Filters {
 }
 
 impl Filters {
-    fn parse(argv: Argv<'_>) -> Result<Filters, CommandError> {
+    fn parse(argv: Argv<'_>, users: &Users) -> Result<Filters, CommandError> {
         let mut filters = Filters {
             spares_caller: true,
             ..Filters::default()
@@ -102,7 +103,7 @@ impl Filters {
             } else if args::is(word, "laddr") {
                 filters.local_address = Some(value.to_vec());
             } else if args::is(word, "user") {
-                if value != b"default" {
+                if users.get(value).is_none() {
                     let user = String::from_utf8_lossy(value);
                     return Err(format!("ERR No such user '{user}'").into());
                 }
@@ -141,7 +142,7 @@ impl Filters {
     }
 }
 
-fn labels(record: &ClientRecord) -> MutexGuard<'_, Labels> {
+pub fn labels(record: &ClientRecord) -> MutexGuard<'_, Labels> {
     record.labels.lock().expect("no holder of this lock panics")
 }
 
@@ -278,7 +279,7 @@ impl Worker {
                 ..Filters::default()
             }
         } else {
-            Filters::parse(argv)?
+            Filters::parse(argv, &self.server.acl.users())?
         };
         let mut killed = 0;
         for record in self.server.clients.all() {
@@ -326,7 +327,7 @@ impl Worker {
     }
 
     /// Closes another client's connection: from here on it runs nothing and is not listed.
-    fn kill(&self, record: &ClientRecord) {
+    pub(super) fn kill(&self, record: &ClientRecord) {
         record.killed.store(true, Relaxed);
         // What becomes ready from here on goes to others.
         let _ = record.take_wait();
@@ -365,7 +366,7 @@ fn flag_letters(record: &ClientRecord) -> String {
 const OUTPUT_BLOCK_BYTES: usize = 16 << 10;
 
 /// Appends a client's line of CLIENT LIST.
-fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
+pub fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
     let load = |counter: &std::sync::atomic::AtomicUsize| counter.load(Relaxed);
     let labels = labels(record).clone();
     let seconds_since = |ms: i64| (now_ms - ms).max(0) / 1000;

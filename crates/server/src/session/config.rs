@@ -6,14 +6,16 @@
 //! what was written before as safe as what follows.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use commands::{args, errors, CommandError, CommandResult};
-use config::{AppendFsync, Config, Origin, SetError};
+use config::{AppendFsync, Config, Origin, SetError, UserLine};
 use nix::sys::socket::{shutdown, Shutdown};
 use reactor::{Listener, Reactor};
 use resp::Argv;
 
 use super::Host;
+use crate::acl::User;
 use crate::clients::ClientRecord;
 use crate::coordinator::Request;
 use crate::load::ReplyTo;
@@ -99,6 +101,7 @@ impl Worker {
             }
             Totals::reset(server);
             server.memory.reset();
+            server.acl.denied.reset();
             server.stats.latest_fork_micros.set(0);
             server.stats.latest_fork_freeze_micros.set(0);
         });
@@ -112,7 +115,7 @@ impl Worker {
                 "ERR The server is running without a config file",
             ));
         };
-        match rewrite(path, &self.server.config()) {
+        match rewrite(path, self.config_with_users()) {
             Ok(()) => {
                 log!(Notice, "CONFIG REWRITE executed with success.");
                 c.reply().ok();
@@ -124,6 +127,18 @@ impl Worker {
                 Err(format!("ERR Rewriting config file: {reason}").into())
             }
         }
+    }
+
+    /// The configuration in force, with the users as they are now.
+    fn config_with_users(&self) -> Config {
+        let line = |(name, user): (&Vec<u8>, &Arc<User>)| UserLine {
+            file: String::new(),
+            line: 0,
+            words: vec![name.clone(), user.to_text()],
+        };
+        let mut config = Config::clone(&self.server.config());
+        config.users = self.server.acl.users().iter().map(line).collect();
+        config
     }
 
     pub(super) fn config_set(
@@ -305,6 +320,9 @@ impl Worker {
             server.aof.configure(&new);
         }
         server.snapshot.refresh(&new, &server.aof);
+        if has(&["requirepass"]) {
+            server.acl.require_password(new.requirepass.as_deref());
+        }
         let append_only = has(&["appendonly"]).then_some(new.appendonly);
         server.publish_config(new);
         self.refresh_config();
@@ -383,13 +401,13 @@ fn enter(config: &mut Config) -> std::io::Result<()> {
 }
 
 /// Replaces the config file by one brought in line with `config`, whole or not at all.
-fn rewrite(path: &Path, config: &Config) -> std::io::Result<()> {
+fn rewrite(path: &Path, config: Config) -> std::io::Result<()> {
     use persistence::storage::{replace_small, OsStorage};
     let existing = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read?,
     };
-    let text = config::rewrite(&existing, config);
+    let text = config::rewrite(&existing, &config);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(std::io::ErrorKind::InvalidInput.into());
     };

@@ -1,9 +1,12 @@
 //! PING, SELECT, HELLO, AUTH, RESET and QUIT.
 
-use commands::{args, errors, CommandError, CommandResult};
+use std::sync::Arc;
+
+use commands::{args, errors, Command, CommandError, CommandResult};
 use keyspace::DbIndex;
 use resp::{Argv, Protocol};
 
+use crate::acl::{Reason, User, DEFAULT_USER};
 use crate::worker::connection::{Connection, ReplyMode};
 use crate::worker::push::When;
 use crate::worker::Worker;
@@ -49,32 +52,59 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn auth(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+    pub(super) fn auth(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
         match argv.len() {
-            2 if self.config.requirepass.is_none() => return Err(NO_PASSWORD_SET),
-            2 => self.authenticate(c, b"default", argv.arg(1))?,
-            3 => self.authenticate(c, argv.arg(1), argv.arg(2))?,
+            2 if self.server.acl.default_user().nopass => return Err(NO_PASSWORD_SET),
+            2 => self.authenticate(c, DEFAULT_USER, argv.arg(1), command, argv.arg(0))?,
+            3 => self.authenticate(c, argv.arg(1), argv.arg(2), command, argv.arg(0))?,
             _ => return Err(errors::SYNTAX),
         }
         c.reply().ok();
         Ok(())
     }
 
-    fn authenticate(&mut self, c: &mut Connection, user: &[u8], password: &[u8]) -> CommandResult {
-        let right = user == b"default"
-            && self
-                .config
-                .requirepass
-                .as_ref()
-                .is_none_or(|expected| equal_in_constant_time(expected, password));
-        if !right {
+    /// Logs a connection in, by `command`, which was called `called`.
+    fn authenticate(
+        &mut self,
+        c: &mut Connection,
+        name: &[u8],
+        password: &[u8],
+        command: &'static Command,
+        called: &[u8],
+    ) -> CommandResult {
+        let user = self.server.acl.user(name);
+        let Some(user) = user.filter(|user| user.accepts(password)) else {
+            self.note_denied(c, command, Reason::Auth, called, name);
             return Err(WRONG_PASS);
-        }
+        };
         c.authenticated = true;
+        self.change_user(c, user);
         Ok(())
     }
 
-    pub(super) fn hello(&mut self, c: &mut Connection, argv: Argv<'_>) -> CommandResult {
+    /// Makes a connection another user.
+    fn change_user(&mut self, c: &mut Connection, user: Arc<User>) {
+        let mut labels = c
+            .record
+            .labels
+            .lock()
+            .expect("no holder of this lock panics");
+        labels.user.clone_from(&user.name);
+        drop(labels);
+        c.set_user(user);
+    }
+
+    pub(super) fn hello(
+        &mut self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
         let mut protocol = c.protocol;
         let mut next = 1;
         if let Some(version) = argv.get(1) {
@@ -100,9 +130,9 @@ impl Worker {
             }
         }
         if let Some((user, password)) = credentials {
-            self.authenticate(c, user, password)?;
+            self.authenticate(c, user, password, command, argv.arg(0))?;
         }
-        if !c.authenticated && self.config.requirepass.is_some() {
+        if !c.authenticated && self.server.acl.demands_login() {
             return Err(HELLO_NO_AUTH);
         }
         if let Some(name) = name {
@@ -144,7 +174,8 @@ impl Worker {
         c.reply_mode = ReplyMode::On;
         c.no_touch = false;
         c.no_evict = false;
-        c.authenticated = self.config.requirepass.is_none();
+        c.authenticated = !self.server.acl.demands_login();
+        self.change_user(c, self.server.acl.default_user());
         let mut labels = c
             .record
             .labels
@@ -161,13 +192,4 @@ impl Worker {
         c.closing = true;
         Ok(())
     }
-}
-
-/// Compares without telling by its duration where the first difference is.
-fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .fold(0, |difference, (x, y)| difference | (x ^ y))
-            == 0
 }

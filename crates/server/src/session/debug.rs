@@ -201,8 +201,7 @@ impl Worker {
             (b"quicklist", 3..=4) => Worker::debug_quicklist,
             (b"sdslen", 3) => Worker::sdslen,
             _ => {
-                let shown = String::from_utf8_lossy(argv.arg(1)).replace(['\r', '\n'], " ");
-                return Err(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.").into());
+                return Err(CommandError::wrong_subcommand("DEBUG", argv.arg(1)));
             }
         };
         self.with_all_shards(c, situation, |worker, c, view| look(worker, c, argv, view))

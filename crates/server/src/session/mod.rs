@@ -1,6 +1,7 @@
 //! Commands about the connection or the server as a whole: the rows are in `commands`, the
 //! functions here, one file per family.
 
+mod acl;
 mod client;
 pub(crate) mod config;
 mod connection;
@@ -55,7 +56,19 @@ impl Worker {
         mut situation: Host<'_, '_>,
     ) -> CommandResult {
         match host {
-            HostCommand::Auth => self.auth(c, argv),
+            HostCommand::AclCat => self.acl_cat(c, argv),
+            HostCommand::AclDeluser => self.acl_deluser(c, argv),
+            HostCommand::AclDryrun => self.acl_dryrun(c, argv),
+            HostCommand::AclGenpass => self.acl_genpass(c, argv),
+            HostCommand::AclGetuser => self.acl_getuser(c, argv),
+            HostCommand::AclList => self.acl_list(c),
+            HostCommand::AclLoad => self.acl_load(c),
+            HostCommand::AclLog => self.acl_log(c, argv),
+            HostCommand::AclSave => self.acl_save(c),
+            HostCommand::AclSetuser => self.acl_setuser(c, argv),
+            HostCommand::AclUsers => self.acl_users(c),
+            HostCommand::AclWhoami => self.acl_whoami(c),
+            HostCommand::Auth => self.auth(c, command, argv),
             HostCommand::Bgrewriteaof => self.bgrewriteaof(c, &situation),
             HostCommand::Bgsave => self.bgsave(c, argv, &situation),
             HostCommand::ClientGetname => self.client_getname(c),
@@ -76,7 +89,7 @@ impl Worker {
             HostCommand::Debug => self.debug(c, argv, situation),
             HostCommand::Discard => self.discard(c),
             HostCommand::Exec => self.exec(c),
-            HostCommand::Hello => self.hello(c, argv),
+            HostCommand::Hello => self.hello(c, command, argv),
             HostCommand::Info => self.info(c, argv, situation),
             HostCommand::Lastsave => self.lastsave(c),
             HostCommand::Multi => self.multi(c),

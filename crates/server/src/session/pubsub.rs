@@ -15,11 +15,6 @@ use crate::worker::Worker;
 const DENY_BLOCKING: CommandError =
     CommandError::new("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
 
-fn wrong_subcommand(name: &str) -> CommandError {
-    format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP.")
-        .into()
-}
-
 impl Worker {
     pub(super) fn subscribe(
         &mut self,
@@ -132,8 +127,7 @@ impl Worker {
         kind: Kind,
     ) -> CommandResult {
         if argv.len() > 3 {
-            let name = String::from_utf8_lossy(argv.arg(1));
-            return Err(wrong_subcommand(&name));
+            return Err(CommandError::wrong_subcommand("PUBSUB", argv.arg(1)));
         }
         let names = self.server.pubsub.names(kind, argv.get(2));
         let mut reply = c.reply();

@@ -226,6 +226,11 @@ impl Worker {
         c.commands += 1;
         let start = c.out.len();
         let began = std::time::Instant::now();
+        if let Err(refusal) = self.admit_queued(c, command, argv) {
+            self.count_error(refusal.text());
+            c.reply().error(refusal.text());
+            return;
+        }
         let result = match command.run {
             Run::Keys(handler)
             | Run::AllShards(handler)

@@ -13,6 +13,7 @@ use super::blocked::Blocked;
 use super::posted::{Caller, Logged};
 use super::push::{Late, Subscriptions};
 use super::waits::Waits;
+use crate::acl::User;
 use crate::clients::{flag, ClientRecord};
 use crate::pubsub::Kind;
 use crate::session::transaction::{Transaction, Watches};
@@ -41,6 +42,11 @@ pub struct Connection {
     pub db: DbIndex,
     pub protocol: Protocol,
     pub authenticated: bool,
+    pub user: Arc<User>,
+    /// The version of the users by which `user` and `is_free` are right.
+    pub acl_version: u64,
+    /// Logged in as somebody who may do everything.
+    pub is_free: bool,
     pub reply_mode: ReplyMode,
     pub no_touch: bool,
     pub no_evict: bool,
@@ -80,8 +86,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, record: Arc<ClientRecord>, authenticated: bool) -> Connection {
+    pub fn new(id: ConnId, record: Arc<ClientRecord>, user: Arc<User>) -> Connection {
+        let authenticated = user.enabled && user.nopass;
         Connection {
+            is_free: authenticated && user.is_unrestricted(),
+            user,
+            // Looked at before the first command.
+            acl_version: 0,
             id,
             active_at: record.connected_at,
             record,
@@ -123,6 +134,12 @@ impl Connection {
             protocol: self.protocol,
             no_touch: self.no_touch,
         }
+    }
+
+    /// Becomes another user, or the same one changed.
+    pub fn set_user(&mut self, user: Arc<User>) {
+        self.is_free = self.authenticated && user.is_unrestricted();
+        self.user = user;
     }
 
     /// Who it is, for others to know whose doing something was; `worker` serves it.

@@ -1,12 +1,13 @@
 //! What other threads tell a worker.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use keyspace::inbox::Inbox;
 use reactor::{ConnId, Notifier, Stream};
 
 use super::posted::Reply;
+use crate::acl::User;
 use crate::pubsub::Push;
 use crate::session::config::ConfigChange;
 
@@ -22,6 +23,9 @@ pub enum Message {
     Unblock { conn: ConnId, with_error: bool },
     /// Something is due in this worker's home shard: see [`after`](super::after).
     AfterDue,
+    /// A user has changed: disconnect those of its connections that are subscribed to what it may
+    /// no longer receive.
+    CheckChannels(Arc<User>),
     /// Disconnect a client, by CLIENT KILL.
     Kill(ConnId),
     /// Something to send to some of its connections.

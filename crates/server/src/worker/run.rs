@@ -70,6 +70,9 @@ impl Worker {
     pub(super) fn process(&mut self, c: &mut Connection, bytes: &[u8]) -> (usize, usize) {
         // Whoever was told that a CONFIG SET is done finds it done at every worker.
         self.refresh_config();
+        if c.acl_version != self.server.acl.version() {
+            self.refresh_user(c);
+        }
         if let Some(observer) = &self.env.observer {
             observer.serving(self.index, c.id, Some(&c.record.address));
         }
@@ -181,7 +184,7 @@ impl Worker {
                 ),
             };
             let plain = open
-                && c.authenticated
+                && (c.is_free || permits(c, item.command, argv))
                 && c.transaction.is_none()
                 && c.reply_mode == ReplyMode::On
                 && !c.is_special;
@@ -376,7 +379,7 @@ impl Worker {
         argv: Argv<'_>,
     ) -> CommandResult {
         let admitted = self
-            .admit(c, command)
+            .admit(c, command, argv)
             .map_err(|error| self.rejected(c, command, error));
         if let Some(transaction) = c
             .transaction
@@ -434,12 +437,17 @@ impl Worker {
     }
 
     /// The checks before a command runs or is queued, in Redis's order.
-    fn admit(&mut self, c: &Connection, command: &'static Command) -> CommandResult {
+    fn admit(
+        &mut self,
+        c: &Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
         if matches!(command.run, Run::Host(HostCommand::Debug)) {
             self.admit_debug(c)?;
         }
         if !c.authenticated
-            && self.config.requirepass.is_some()
+            && self.server.acl.demands_login()
             && !command.flags.contains(Flags::NO_AUTH)
         {
             return Err(NO_AUTH);
@@ -447,6 +455,7 @@ impl Worker {
         if c.transaction.is_some() && command.flags.contains(Flags::NO_MULTI) {
             return Err(NOT_IN_MULTI);
         }
+        self.admit_user(c, command, argv)?;
         if c.is_confined() && !is_allowed_when_confined(command) {
             return Err(errors::not_while_subscribed(command.name));
         }
@@ -741,6 +750,15 @@ impl Worker {
     pub(super) fn large_receive(input_len: usize, wanted: usize) -> Option<usize> {
         (wanted > input_len + LARGE_RECEIVE_BYTES).then_some(wanted)
     }
+}
+
+/// Whether the user that a connection is logged in as may do a request.
+fn permits(c: &Connection, command: Option<&'static Command>, argv: Argv<'_>) -> bool {
+    let arity_fits = |command: &&Command| command.accepts_arity(argv.len());
+    c.authenticated
+        && command
+            .filter(arity_fits)
+            .is_some_and(|command| c.user.check(command, argv).is_ok())
 }
 
 impl Planned {

@@ -40,7 +40,7 @@ impl Worker {
     }
 
     /// Runs `f` on a connection taken out of the table, so that it can use the whole worker.
-    pub(super) fn with_connection<R>(
+    pub(crate) fn with_connection<R>(
         &mut self,
         conn: ConnId,
         f: impl FnOnce(&mut Worker, &mut Connection) -> R,
@@ -49,6 +49,12 @@ impl Worker {
         let result = (c.id == conn).then(|| f(self, &mut c));
         self.connections[conn.slot()] = Some(c);
         result
+    }
+
+    /// The connections of this worker for which `holds` says yes.
+    pub(crate) fn connections_where(&self, holds: impl Fn(&Connection) -> bool) -> Vec<ConnId> {
+        let all = self.connections.iter().flatten();
+        all.filter(|c| holds(c)).map(|c| c.id).collect()
     }
 
     pub(super) fn read_mailbox(&mut self, reactor: &mut Reactor) {
@@ -75,6 +81,7 @@ impl Worker {
                         worker.mark_dirty(c);
                     });
                 }
+                Message::CheckChannels(user) => self.close_forbidden_subscribers(&user),
                 Message::Push(push) => self.deliver(&push, None),
                 Message::SetConfig(change) => self.set_config(reactor, change),
             }
@@ -93,9 +100,7 @@ impl Worker {
             .sum();
         let refusal = if connected > config.maxclients {
             Some(MAX_CLIENTS)
-        } else if config.protected_mode
-            && config.requirepass.is_none()
-            && !stream.peer_is_loopback()
+        } else if config.protected_mode && !server.acl.demands_login() && !stream.peer_is_loopback()
         {
             Some(PROTECTED_MODE)
         } else {
@@ -154,7 +159,7 @@ impl Worker {
             blocked: Mutex::default(),
         });
         server.clients.add(record.clone());
-        let connection = Box::new(Connection::new(conn, record, config.requirepass.is_none()));
+        let connection = Box::new(Connection::new(conn, record, server.acl.default_user()));
         if self.connections.len() <= conn.slot() {
             self.connections.resize_with(conn.slot() + 1, || None);
         }
@@ -253,7 +258,7 @@ impl Worker {
         }
     }
 
-    fn mark_dirty(&mut self, c: &mut Connection) {
+    pub(crate) fn mark_dirty(&mut self, c: &mut Connection) {
         if !c.is_dirty && (!c.out.is_empty() || c.closing) {
             c.is_dirty = true;
             self.dirty.push(c.id);

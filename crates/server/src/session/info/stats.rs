@@ -2,6 +2,8 @@
 
 use crate::pubsub::Kind;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{put, Field, Section};
 
 pub const SECTION: Section = Section {
@@ -108,10 +110,18 @@ const FIELDS: &[Field] = &[
     }),
     ("eventloop_cycles", |f| f.totals.turns.to_string()),
     ("commands_posted", |f| f.totals.commands_posted.to_string()),
-    ("acl_access_denied_auth", |_| "0".into()),
-    ("acl_access_denied_cmd", |_| "0".into()),
-    ("acl_access_denied_key", |_| "0".into()),
-    ("acl_access_denied_channel", |_| "0".into()),
+    ("acl_access_denied_auth", |f| {
+        f.server.acl.denied.auth.load(Relaxed).to_string()
+    }),
+    ("acl_access_denied_cmd", |f| {
+        f.server.acl.denied.command.load(Relaxed).to_string()
+    }),
+    ("acl_access_denied_key", |f| {
+        f.server.acl.denied.key.load(Relaxed).to_string()
+    }),
+    ("acl_access_denied_channel", |f| {
+        f.server.acl.denied.channel.load(Relaxed).to_string()
+    }),
 ];
 
 fn kilobytes(bytes: u64) -> String {
