@@ -29,7 +29,7 @@ pub struct Trouble {
     pub lies: bool,
     /// A datasync failed or lied, so that what it was for may be gone.
     pub tainted: bool,
-    /// Reads that failed, and openings and lists of what is there.
+    /// Reads that failed, and looks at what is there.
     pub unreadable: u64,
     /// How often a segment was written to.
     pub segment_writes: u64,
@@ -67,7 +67,10 @@ impl SharedTrouble {
                     Verdict::Proceed => String::new(),
                     other => format!(" {other:?}"),
                 };
-                if !matches!(kind, OperationKind::Read | OperationKind::List) || !remark.is_empty()
+                if !matches!(
+                    kind,
+                    OperationKind::Read | OperationKind::List | OperationKind::Look
+                ) || !remark.is_empty()
                 {
                     trace.push(format!(
                         "    disk: {kind:?} {} {bytes}{remark}",
@@ -151,12 +154,12 @@ impl Trouble {
     }
 
     fn judge(&mut self, operation: &Operation<'_>, random: &mut Random) -> Verdict {
-        use OperationKind::{Datasync, List, Open, Read, SyncDirectory, Write};
+        use OperationKind::{Datasync, List, Look, Open, Read, SyncDirectory, Write};
         let kind = operation.kind;
         if kind == Write && operation.path.to_string_lossy().ends_with(".incr.aof") {
             self.segment_writes += 1;
         }
-        if !matches!(kind, Read | List | Open) && self.stops() {
+        if !matches!(kind, Read | List | Look | Open) && self.stops() {
             return Verdict::Stop(match kind {
                 Write => random.below(operation.bytes + 1),
                 _ => 0,
@@ -165,7 +168,7 @@ impl Trouble {
         if let Some((_, percent)) = self.failing.filter(|(failing, _)| *failing == kind) {
             if random.percent(percent) {
                 self.tainted |= kind == Datasync;
-                self.unreadable += u64::from(matches!(kind, Read | List | Open));
+                self.unreadable += u64::from(matches!(kind, Read | List | Look | Open));
                 return Verdict::Fail(libc::EIO);
             }
         }

@@ -35,6 +35,8 @@ pub enum OperationKind {
     SyncDirectory,
     CreateDirectory,
     List,
+    /// Whether a name is there, and how long its file is.
+    Look,
 }
 
 /// An operation about to happen.
@@ -480,7 +482,8 @@ impl Storage for SimulatedStorage {
     }
 
     fn file_len(&self, path: &Path) -> io::Result<Option<u64>> {
-        let disk = self.disk();
+        let mut disk = self.disk();
+        disk.judge(OperationKind::Look, &plain(path), 0)?;
         let node = disk.names.live.files.get(&plain(path));
         let node = node.and_then(|id| disk.nodes.get(id).map(|node| node.live.len() as u64));
         let known = disk.names.live.files.contains_key(&plain(path));
