@@ -29,6 +29,7 @@ bitflags::bitflags! {
         const ASKING = 1 << 11;
         const FAST = 1 << 12;
         const NO_AUTH = 1 << 13;
+        /// Held back by CLIENT PAUSE WRITE though it is no write command.
         const MAY_REPLICATE = 1 << 14;
         const ALLOW_BUSY = 1 << 15;
         /// Refused inside a transaction.
@@ -107,8 +108,10 @@ pub enum HostCommand {
     ClientNoTouch,
     ClientReply,
     ClientSetinfo,
+    ClientPause,
     ClientSetname,
     ClientUnblock,
+    ClientUnpause,
     ConfigGet,
     ConfigResetstat,
     ConfigRewrite,

@@ -49,6 +49,8 @@ pub struct Shard {
     /// Something follows from what was run here, and is done before the baton is given back: others
     /// are told of a change, or go on because of it. Whoever notes such a thing sets this.
     pub after_due: bool,
+    /// Until then keys whose time has passed are absent, but stay.
+    pub expiry_paused_until: UnixMillis,
     signals: Signals,
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
@@ -76,6 +78,7 @@ impl Shard {
             stats: ShardStats::default(),
             dirty: 0,
             after_due: false,
+            expiry_paused_until: UnixMillis(0),
             signals: Signals::default(),
             garbage,
             expire_db: 0,
@@ -235,7 +238,7 @@ impl Shard {
                 None
             }
             Probe::Expired => {
-                self.expire(db, key);
+                self.expire_unless_paused(db, key, now);
                 self.missed(db, key, tells);
                 None
             }
@@ -263,7 +266,7 @@ impl Shard {
         match self.db(db).probe(key, now) {
             Probe::Absent => None,
             Probe::Expired => {
-                self.expire(db, key);
+                self.expire_unless_paused(db, key, now);
                 None
             }
             Probe::Live(slot) => Some(self.db(db).entry_at(slot)),
@@ -282,7 +285,7 @@ impl Shard {
         match self.db(db).probe(key, now) {
             Probe::Absent => None,
             Probe::Expired => {
-                self.expire(db, key);
+                self.expire_unless_paused(db, key, now);
                 None
             }
             Probe::Live(slot) => {
@@ -297,10 +300,17 @@ impl Shard {
     #[inline]
     pub fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> bool {
         let due = matches!(self.db(db).probe(key, now), Probe::Expired);
-        if due {
+        due && self.expire_unless_paused(db, key, now)
+    }
+
+    /// Deletes a key whose time has passed, except while that is to wait. True when it was deleted.
+    #[cold]
+    fn expire_unless_paused(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> bool {
+        let may_expire = now >= self.expiry_paused_until;
+        if may_expire {
             self.expire(db, key);
         }
-        due
+        may_expire
     }
 
     /// Deletes a key whose time has passed, with all that follows from it.
@@ -339,6 +349,9 @@ impl Shard {
         stale_percent: usize,
         rounds: usize,
     ) -> bool {
+        if now < self.expiry_paused_until {
+            return false;
+        }
         let mut left = rounds;
         for _ in 0..self.dbs.len() {
             let db = DbIndex(self.expire_db as u32);

@@ -16,6 +16,7 @@ use crate::aof::Aof;
 use crate::clients::Clients;
 use crate::coordinator;
 use crate::memory_limit::MemoryLimit;
+use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::renames::Renames;
 use crate::safe_point::SafePoint;
@@ -70,6 +71,7 @@ pub struct Server {
     pub pubsub: PubSub,
     pub stats: ServerStats,
     pub safe_point: SafePoint,
+    pub pause: Pause,
     pub snapshot: SnapshotState,
     pub memory: MemoryLimit,
     pub acl: Acl,
@@ -128,6 +130,7 @@ impl Server {
             pubsub: PubSub::new(worker_count),
             stats: ServerStats::default(),
             safe_point: SafePoint::new(worker_count),
+            pause: Pause::default(),
             aof,
             coordinator,
             loading: AtomicBool::new(true),

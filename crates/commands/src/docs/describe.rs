@@ -40,7 +40,7 @@ pub fn info(reply: &mut Reply<'_>, command: &Command) {
 }
 
 fn flag_names(flags: Flags, keys_movable: bool) -> Vec<String> {
-    let shown = flags - Flags::DANGEROUS;
+    let shown = flags - Flags::DANGEROUS - Flags::MAY_REPLICATE;
     let shown = if keys_movable {
         shown | Flags::MOVABLEKEYS
     } else {

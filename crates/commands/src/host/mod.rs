@@ -154,6 +154,16 @@ pub const COMMANDS: &[Command] = &[
                 ..CONNECTION
             },
             Command {
+                name: "client|pause",
+                summary: "Holds back commands, all or those that may change something, for a time.",
+                since: "3.0.0",
+                arity: -3,
+                flags: ADMIN,
+                syntax: "timeout [WRITE | ALL]",
+                run: Run::Host(HostCommand::ClientPause),
+                ..CONNECTION
+            },
+            Command {
                 name: "client|reply",
                 summary: "Switches replies off and on.",
                 since: "3.2.0",
@@ -193,6 +203,16 @@ pub const COMMANDS: &[Command] = &[
                 flags: ADMIN,
                 syntax: "client-id [TIMEOUT | ERROR]",
                 run: Run::Host(HostCommand::ClientUnblock),
+                ..CONNECTION
+            },
+            Command {
+                name: "client|unpause",
+                summary: "Ends a pause of commands.",
+                since: "6.2.0",
+                complexity: "O(N) Where N is the number of paused clients",
+                arity: 2,
+                flags: ADMIN,
+                run: Run::Host(HostCommand::ClientUnpause),
                 ..CONNECTION
             },
         ],

@@ -39,7 +39,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::HyperLogLog,
         complexity: "O(1) for one key; O(N) with the number N of keys",
         arity: -2,
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.union(Flags::MAY_REPLICATE),
         keys: &[KeySpec {
             notes: "RW because it may change the internal representation of the key, and propagate to replicas",
             ..KeySpec::rest(1, 1, &["RW", "access"])

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use keyspace::baton::Guard;
-use keyspace::{Garbage, Shard};
+use keyspace::{Garbage, Shard, UnixMillis};
 use nix::sys::signal::Signal;
 use persistence::aof::point::Point;
 use persistence::storage::Storage;
@@ -53,6 +53,13 @@ pub enum Request {
     SetAppendOnly(bool, Option<ReplyTo>),
     /// CONFIG SET to `appendfsync always`, while the AOF is on.
     PromiseAlways(ConfigChange),
+    /// CLIENT PAUSE until then, of everything or of what may change something; CLIENT UNPAUSE.
+    Pause {
+        until: UnixMillis,
+        all: bool,
+        reply_to: Option<ReplyTo>,
+    },
+    Unpause(Option<ReplyTo>),
     /// A command about databases with many keys.
     BetweenGenerations(Box<WholeDatabases>),
     /// FLUSHALL has run: a snapshot under way would bring the data back.
@@ -202,6 +209,12 @@ impl Coordinator {
                 }
             }
             Request::PromiseAlways(change) => self.promise_always(change),
+            Request::Pause {
+                until,
+                all,
+                reply_to,
+            } => self.pause(Some((until, all)), reply_to),
+            Request::Unpause(reply_to) => self.pause(None, reply_to),
             Request::BetweenGenerations(request) => self.run_between_generations(&request),
             Request::Flushed => self.after_flush(),
             Request::Reload {
@@ -263,6 +276,29 @@ impl Coordinator {
             .iter()
             .map(|cell| cell.baton.take())
             .collect()
+    }
+
+    /// Begins a pause of clients, or ends it.
+    fn pause(&self, pause: Option<(UnixMillis, bool)>, reply_to: Option<ReplyTo>) {
+        let server = self.server;
+        {
+            let _stopped = server.safe_point.stop(server);
+            match pause {
+                Some((until, all)) => server.pause.begin(until, all, clock::unix_millis()),
+                None => server.pause.end(),
+            }
+            let until = server.pause.until();
+            for shard in server.shard_indexes() {
+                server.with_shard(shard, |shard| shard.expiry_paused_until = until);
+            }
+        }
+        server
+            .workers
+            .iter()
+            .for_each(|worker| worker.mailbox.wake());
+        if let Some(reply_to) = reply_to {
+            reply_to.send(server, b"+OK\r\n");
+        }
     }
 
     /// Gives all batons back and has what was posted meanwhile served.

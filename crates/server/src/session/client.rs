@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::MutexGuard;
 
 use commands::{args, errors, Command, CommandError, CommandResult};
+use keyspace::UnixMillis;
 use resp::Argv;
 
+use super::Host;
 use crate::acl::Users;
 use crate::clients::{flag, ClientRecord, Labels};
+use crate::coordinator::Request;
 use crate::worker::connection::{Connection, ReplyMode};
 use crate::worker::mailbox::Message;
 use crate::worker::Worker;
@@ -18,6 +21,7 @@ const ID_NOT_POSITIVE: CommandError = CommandError::new("ERR client-id should be
 const MAXAGE_NOT_INTEGER: CommandError =
     CommandError::new("ERR maxage is not an integer or out of range");
 const MAXAGE_NOT_POSITIVE: CommandError = CommandError::new("ERR maxage should be greater than 0");
+const PAUSE_MODE: CommandError = CommandError::new("ERR CLIENT PAUSE mode must be WRITE or ALL");
 const UNBLOCK_REASON: CommandError =
     CommandError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
 const NO_SUCH_CLIENT: CommandError = CommandError::new("ERR No such client");
@@ -323,6 +327,55 @@ impl Worker {
                 .post(Message::Unblock { conn, with_error });
         }
         c.reply().integer(i64::from(blocked.is_some()));
+        Ok(())
+    }
+
+    pub(super) fn client_pause(
+        &mut self,
+        c: &mut Connection,
+        argv: Argv<'_>,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        if argv.len() > 4 {
+            return Err(CommandError::wrong_subcommand("CLIENT", argv.arg(1)));
+        }
+        let all = match argv.get(3) {
+            None => true,
+            Some(word) if args::is(word, "all") => true,
+            Some(word) if args::is(word, "write") => false,
+            Some(_) => return Err(PAUSE_MODE),
+        };
+        let ms = args::integer_or(argv.arg(2), errors::TIMEOUT_NOT_INTEGER)?;
+        let until = args::timeout_over(ms, self.now)?.unwrap_or(UnixMillis(0));
+        let reply_to = if situation.in_transaction() {
+            // Nothing may wait here. The coordinator makes it exact.
+            self.server.pause.begin(until, all, self.now);
+            c.reply().ok();
+            None
+        } else {
+            Some(self.wait_for_reply(c))
+        };
+        self.request(Request::Pause {
+            until,
+            all,
+            reply_to,
+        });
+        Ok(())
+    }
+
+    pub(super) fn client_unpause(
+        &mut self,
+        c: &mut Connection,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        let reply_to = if situation.in_transaction() {
+            self.server.pause.end();
+            c.reply().ok();
+            None
+        } else {
+            Some(self.wait_for_reply(c))
+        };
+        self.request(Request::Unpause(reply_to));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use keyspace::log::Mark;
 use keyspace::{DbIndex, Key, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv};
 
+use crate::pause::may_change;
 use crate::session::{Host, ALL_SHARDS_HOST_COMMANDS};
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
@@ -43,6 +44,10 @@ impl Transaction {
         self.queued
             .iter()
             .any(|(command, _)| command.needs_memory())
+    }
+
+    pub fn may_change(&self) -> bool {
+        self.queued.iter().any(|(command, _)| may_change(command))
     }
 
     pub fn abort(&mut self) {
@@ -305,6 +310,10 @@ fn shards_of(transaction: &Transaction, watches: &Watches, slots: keyspace::Slot
         shards.add(slots.shard_of(key));
     }
     shards
+}
+
+pub fn is_exec(command: &Command) -> bool {
+    matches!(command.run, Run::Host(HostCommand::Exec))
 }
 
 /// Commands that run at once inside a transaction instead of being queued.

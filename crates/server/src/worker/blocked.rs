@@ -1,4 +1,4 @@
-//! Connections that wait: for keys, or by WAIT and WAITAOF for the disk.
+//! Connections that wait: for keys, by WAIT and WAITAOF for the disk, or for the end of a pause.
 //!
 //! A blocking command takes the batons of all its keys and runs like any other. If it finds nothing,
 //! the connection is left in the queue of each key (`keyspace::waits`), under those batons, and runs
@@ -23,6 +23,8 @@ use super::route::ShardSet;
 use super::run::Held;
 use super::Worker;
 use crate::clients::flag;
+use crate::pause::may_change;
+use crate::session::transaction::{is_exec, Transaction};
 use crate::session::wait::Wish;
 
 pub const UNBLOCKED: CommandError =
@@ -226,8 +228,45 @@ impl Worker {
         }
     }
 
+    /// Whether a pause holds this command back.
+    pub(super) fn is_held_back(&self, c: &Connection, command: &'static Command) -> bool {
+        if !self.server.pause.is_on(self.now) {
+            return false;
+        }
+        let queued = c.transaction.as_ref().filter(|_| is_exec(command));
+        let may_change = may_change(command) || queued.is_some_and(Transaction::may_change);
+        self.server.pause.holds_back(may_change)
+    }
+
+    /// Has the connection's request run once the pause is over; it is still in the input.
+    pub(super) fn postpone(&mut self, c: &mut Connection) {
+        (c.waiting, c.postponed) = (true, true);
+        self.postponed.push(c.id);
+        self.count_blocked(1);
+    }
+
+    /// Lets those go on whom a pause held back, once it is over.
+    pub(super) fn serve_postponed(&mut self, reactor: &mut Reactor) {
+        if self.postponed.is_empty() || self.server.pause.is_on(self.now) {
+            return;
+        }
+        for conn in std::mem::take(&mut self.postponed) {
+            self.with_connection(conn, |worker, c| {
+                (c.waiting, c.postponed) = (false, false);
+                c.active_at = worker.now;
+                worker.count_blocked(-1);
+                worker.go_on(reactor, c);
+                c.update_record(None);
+            });
+        }
+    }
+
     /// The client has vanished: what becomes ready goes to others.
     pub(super) fn forget_wait(&mut self, c: &mut Connection) {
+        if std::mem::take(&mut c.postponed) {
+            self.postponed.retain(|conn| *conn != c.id);
+            self.count_blocked(-1);
+        }
         if let Some(blocked) = &c.blocked {
             // Whoever has it sends a reply that finds nobody.
             let _ = blocked.claim.take();

@@ -63,6 +63,8 @@ pub struct Connection {
     pub waiting: bool,
     /// It waits for a key, or by WAIT or WAITAOF.
     pub blocked: Option<Blocked>,
+    /// A pause holds it back: its next request is run when the pause is over.
+    pub postponed: bool,
     /// That reply is left out, by CLIENT REPLY.
     pub drops_reply: bool,
     /// Receiving straight into `input`, which the event loop has meanwhile.
@@ -113,6 +115,7 @@ impl Connection {
             is_special: false,
             waiting: false,
             blocked: None,
+            postponed: false,
             drops_reply: false,
             receiving_large: false,
             closing: false,
@@ -259,7 +262,7 @@ impl Connection {
             | bit(self.no_evict, flag::NO_EVICT)
             | bit(self.no_touch, flag::NO_TOUCH)
             | bit(self.is_subscribed(), flag::PUBSUB)
-            | bit(self.blocked.is_some(), flag::BLOCKED);
+            | bit(self.blocked.is_some() || self.postponed, flag::BLOCKED);
         record.flags.store(flags, Relaxed);
     }
 }

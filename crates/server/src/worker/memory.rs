@@ -114,6 +114,10 @@ impl Worker {
             server.memory.within_limit();
             return Room::Enough;
         }
+        if server.pause.is_on(self.now) {
+            // What is evicted now would be a change.
+            return Room::Enough;
+        }
         let used = allocator::used_bytes();
         if used <= limit {
             self.set_mark(limit - used);

@@ -77,6 +77,8 @@ pub struct Worker {
     gate: MemoryGate,
     /// When connections have waited long enough.
     deadlines: BTreeSet<(UnixMillis, ConnId)>,
+    /// Connections that a pause holds back, in the order in which they came.
+    postponed: Vec<ConnId>,
     /// Keys are being served that have become ready.
     serving_ready: bool,
     /// Keys that are ready, and served when no baton is held.
@@ -121,6 +123,7 @@ impl Worker {
             wishes: Vec::new(),
             gate: MemoryGate::default(),
             deadlines: BTreeSet::new(),
+            postponed: Vec::new(),
             serving_ready: false,
             deferred: VecDeque::new(),
             plan: Vec::new(),
@@ -176,6 +179,7 @@ impl Worker {
         self.serve_wishes(reactor);
         self.serve_held_up(reactor);
         self.end_overdue_waits(reactor);
+        self.serve_postponed(reactor);
         self.cron(reactor);
         self.serve_deferred();
         Ok(())
@@ -187,7 +191,9 @@ impl Worker {
         if !self.held_up.is_empty() {
             timeout = timeout.min(HELD_UP_INTERVAL);
         }
-        let Some((until, _)) = self.deadlines.first() else {
+        let deadline = self.deadlines.first().map(|(until, _)| *until);
+        let pause_end = (!self.postponed.is_empty()).then(|| self.server.pause.until());
+        let Some(until) = deadline.into_iter().chain(pause_end).min() else {
             return timeout;
         };
         let left_ms = until.0.saturating_sub(clock::unix_millis().0).max(0);

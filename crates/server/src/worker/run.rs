@@ -174,7 +174,7 @@ impl Worker {
         let mut tally = Tally::new(self.batches.is_multiple_of(TIMED_EVERY));
         // Shards whose keys in this batch were prefetched; those beyond 64 go without.
         let mut prefetched = 0u64;
-        let open = !self.server.is_loading() && self.refusal_of_writes().is_none();
+        let mut open = self.is_open();
         for (index, item) in plan.iter().enumerate() {
             let argv = match &item.inline {
                 Some(owned) => owned.argv(),
@@ -228,6 +228,10 @@ impl Worker {
                     self.release(held.take());
                     tally.flush(stats);
                     last = self.run_any(c, item.command, argv).or(last);
+                    if c.postponed {
+                        break;
+                    }
+                    open = self.is_open();
                     self.serve_deferred();
                     tally.forget_time();
                 }
@@ -246,6 +250,13 @@ impl Worker {
         c.update_record(last);
         (self.plan, self.spans) = (plan, spans);
         (used, all)
+    }
+
+    /// Whether commands run without further checks, as far as the server is concerned.
+    fn is_open(&self) -> bool {
+        !self.server.is_loading()
+            && self.refusal_of_writes().is_none()
+            && !self.server.pause.is_on(self.now)
     }
 
     /// Runs a command of one key on the shard in hand.
@@ -350,6 +361,12 @@ impl Worker {
                 }
             }
         };
+        if c.postponed {
+            if c.reply_mode == ReplyMode::SkipThis {
+                c.reply_mode = ReplyMode::SkipNext;
+            }
+            return resolved.ok();
+        }
         if let Err(error) = result {
             c.out.truncate(start);
             self.count_error(error.text());
@@ -381,6 +398,10 @@ impl Worker {
         let admitted = self
             .admit(c, command, argv)
             .map_err(|error| self.rejected(c, command, error));
+        if admitted.is_ok() && self.is_held_back(c, command) {
+            self.postpone(c);
+            return Ok(());
+        }
         if let Some(transaction) = c
             .transaction
             .as_mut()
