@@ -158,11 +158,11 @@ def test_what_only_redis_holds_is_good_and_named(tmp_path: Path, redis_file: byt
     code, report = check_json(tmp_path, "f")
     report = report["files"][0]
     assert code == 0 and report["good"]
-    assert report["not_loadable"] == {"function libraries": 1, "streams": 1}
+    assert report["not_loadable"] == {"function libraries": 1}
     assert report["sections"]["functions"][0]["title"] == "#!lua name=mylib"
     assert report["types"]["stream"]["keys"] == 1
     done = run([our_tool("basalt-check-rdb"), "f"], tmp_path)
-    assert "cannot load streams: 1" in done.text
+    assert "cannot load function libraries: 1" in done.text
 
 
 def test_several_files_and_the_exit_code(tmp_path: Path, redis_file: bytes) -> None:

@@ -17,6 +17,7 @@ bitflags::bitflags! {
         const BITMAP = 1 << 8;
         const HYPERLOGLOG = 1 << 9;
         const GEO = 1 << 10;
+        const STREAM = 1 << 11;
         const PUBSUB = 1 << 12;
         const ADMIN = 1 << 13;
         const FAST = 1 << 14;
@@ -63,6 +64,7 @@ fn of_group(group: Group) -> Categories {
         Group::Bitmap => Categories::BITMAP,
         Group::HyperLogLog => Categories::HYPERLOGLOG,
         Group::Geo => Categories::GEO,
+        Group::Stream => Categories::STREAM,
         Group::Connection => Categories::CONNECTION,
         Group::Server => Categories::empty(),
         Group::Transactions => Categories::TRANSACTION,

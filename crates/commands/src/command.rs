@@ -55,6 +55,7 @@ pub enum Group {
     Bitmap,
     HyperLogLog,
     Geo,
+    Stream,
     Connection,
     Server,
     Transactions,

@@ -22,6 +22,8 @@ pub struct Ctx<'a, 'v> {
     pub codec: &'a dyn Codec,
     /// Where to say that the client is to wait; none where nothing may wait.
     pub waiting: Option<&'a mut Option<Wait>>,
+    /// While a log is replayed: when that is, as [`Keyspace::now`] stands before all expiries then.
+    pub replayed_at: Option<UnixMillis>,
 }
 
 impl<'a> Ctx<'a, '_> {
@@ -200,6 +202,21 @@ impl<'a, 'v> Keyspace<'a, 'v> {
         let shard = self.view.shard_mut(key.shard);
         shard.dirty += changes;
         shard.changed(db, key);
+        shard.tell(db, event, key);
+        match effect {
+            Effect::AsGiven => shard.log.append_args(db, argv.iter()),
+            Effect::Covered => {}
+            Effect::Command(argv) => shard.log.append(db, argv),
+        }
+    }
+
+    /// As [`Keyspace::wrote`], of a change that Redis does not show to those who watch the key. One without a name
+    /// (`""`) is told to nobody.
+    pub fn noted(&mut self, key: Key<'_>, event: &'static str, changes: u64, effect: Effect<'_>) {
+        let (db, argv) = (self.db, self.argv);
+        let shard = self.view.shard_mut(key.shard);
+        shard.dirty += changes;
+        shard.pending.changed(key.hash);
         shard.tell(db, event, key);
         match effect {
             Effect::AsGiven => shard.log.append_args(db, argv.iter()),

@@ -244,3 +244,96 @@ pub const GEO_SEARCHSTORE_AND_WITH: CommandError = CommandError::new(
 );
 pub const SORT_NOT_NUMBERS: CommandError =
     CommandError::new("ERR One or more scores can't be converted into double");
+pub const INVALID_STREAM_ID: CommandError =
+    CommandError::new("ERR Invalid stream ID specified as stream command argument");
+pub const INVALID_INTERVAL_START: CommandError =
+    CommandError::new("ERR invalid start ID for the interval");
+pub const INVALID_INTERVAL_END: CommandError =
+    CommandError::new("ERR invalid end ID for the interval");
+pub const STREAM_ID_ZERO: CommandError =
+    CommandError::new("ERR The ID specified in XADD must be greater than 0-0");
+pub const STREAM_ID_NOT_GREATER: CommandError = CommandError::new(
+    "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+);
+pub const STREAM_IDS_EXHAUSTED: CommandError = CommandError::new(
+    "ERR The stream has exhausted the last possible ID, unable to add more items",
+);
+pub const ENTRY_TOO_LARGE: CommandError =
+    CommandError::new("ERR Elements are too large to be stored");
+pub const TRIM_TWICE: CommandError = CommandError::new(
+    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+);
+pub const TRIM_MAXLEN_NEGATIVE: CommandError =
+    CommandError::new("ERR The MAXLEN argument must be >= 0.");
+pub const TRIM_LIMIT_NEGATIVE: CommandError =
+    CommandError::new("ERR The LIMIT argument must be >= 0.");
+pub const LIMIT_WITHOUT_TRIMMING: CommandError = CommandError::new(
+    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+);
+pub const LIMIT_WITHOUT_TILDE: CommandError =
+    CommandError::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
+pub const XTRIM_WITHOUT_STRATEGY: CommandError =
+    CommandError::new("ERR syntax error, XTRIM must be called with a trimming strategy");
+pub const ENTRIES_ADDED_NEGATIVE: CommandError =
+    CommandError::new("ERR entries_added must be positive");
+pub const ENTRIES_ADDED_TOO_SMALL: CommandError = CommandError::new(
+    "ERR The entries_added specified in XSETID is smaller than the target stream length",
+);
+pub const XSETID_BELOW_GIVEN_DELETED: CommandError = CommandError::new(
+    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
+);
+pub const XSETID_BELOW_DELETED: CommandError = CommandError::new(
+    "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
+);
+pub const XSETID_BELOW_TOP: CommandError =
+    CommandError::new("ERR The ID specified in XSETID is smaller than the target stream top item");
+pub const ENTRIES_READ_INVALID: CommandError =
+    CommandError::new("ERR value for ENTRIESREAD must be positive or -1");
+pub const XGROUP_WITHOUT_KEY: CommandError = CommandError::new(
+    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to \
+     use the MKSTREAM option to create an empty stream automatically.",
+);
+pub const GROUP_EXISTS: CommandError =
+    CommandError::new("BUSYGROUP Consumer Group name already exists");
+pub const CLAIM_IDLE_INVALID: CommandError =
+    CommandError::new("ERR Invalid min-idle-time argument for XCLAIM");
+pub const CLAIM_IDLE_OPTION_INVALID: CommandError =
+    CommandError::new("ERR Invalid IDLE option argument for XCLAIM");
+pub const CLAIM_TIME_INVALID: CommandError =
+    CommandError::new("ERR Invalid TIME option argument for XCLAIM");
+pub const CLAIM_RETRYCOUNT_INVALID: CommandError =
+    CommandError::new("ERR Invalid RETRYCOUNT option argument for XCLAIM");
+pub const AUTOCLAIM_IDLE_INVALID: CommandError =
+    CommandError::new("ERR Invalid min-idle-time argument for XAUTOCLAIM");
+pub const AUTOCLAIM_COUNT_INVALID: CommandError = CommandError::new("ERR COUNT must be > 0");
+pub const AUTOCLAIM_COUNT_TOO_HIGH: CommandError = CommandError::new(
+    "ERR Insufficient memory, failed allocating transient memory, COUNT too high.",
+);
+pub const XREAD_UNBALANCED: CommandError = CommandError::new(
+    "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
+);
+pub const XREADGROUP_UNBALANCED: CommandError = CommandError::new(
+    "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.",
+);
+pub const GROUP_OF_XREAD: CommandError = CommandError::new(
+    "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+);
+pub const NOACK_OF_XREAD: CommandError = CommandError::new(
+    "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+);
+pub const XREADGROUP_WITHOUT_GROUP: CommandError =
+    CommandError::new("ERR Missing GROUP option for XREADGROUP");
+pub const XREADGROUP_DOLLAR: CommandError = CommandError::new(
+    "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
+     this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would \
+     just return an empty result set.",
+);
+pub const XREADGROUP_PLUS: CommandError = CommandError::new(
+    "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of \
+     this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would \
+     just return an empty result set.",
+);
+pub const XREAD_GREATER: CommandError = CommandError::new(
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
+     option.",
+);

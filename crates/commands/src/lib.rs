@@ -31,6 +31,7 @@ mod pubsub;
 mod scan_options;
 mod sets;
 mod sorted_sets;
+mod streams;
 mod strings;
 #[cfg(test)]
 mod testing;

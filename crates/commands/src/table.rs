@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use crate::command::Command;
 use crate::{
-    bitmaps, docs, geo, hashes, host, hyperloglog, keys, lists, pubsub, sets, sorted_sets, strings,
+    bitmaps, docs, geo, hashes, host, hyperloglog, keys, lists, pubsub, sets, sorted_sets, streams,
+    strings,
 };
 
 /// A static, so that each row has one address, by which rows are told apart.
@@ -46,6 +47,13 @@ static FAMILIES: &[&[Command]] = &[
     sorted_sets::ends::COMMANDS,
     sorted_sets::blocking::COMMANDS,
     sorted_sets::algebra::COMMANDS,
+    streams::entries::COMMANDS,
+    streams::ranges::COMMANDS,
+    streams::trims::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::claims::COMMANDS,
+    streams::info::COMMANDS,
+    streams::read::COMMANDS,
 ];
 
 /// Names are at most this long; anything longer is no command.

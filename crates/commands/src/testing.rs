@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use datatypes::list::Node;
-use datatypes::{Hash, Limits, List, Listpack, Rng, Set, SortedSet, Value};
+use datatypes::{Hash, Limits, List, Listpack, Rng, Set, SortedSet, Stream, StreamId, Value};
 use keyspace::{
     AccessPolicy, DbIndex, EntryRef, Shard, ShardIndex, SlotMap, UnixMillis, ValueRef, View,
 };
@@ -32,6 +32,7 @@ pub struct World {
     pub limits: Limits,
     pub string_bytes_max: u64,
     pub rng: Rng,
+    pub replayed_at: Option<UnixMillis>,
     shards: Vec<Shard>,
     slots: SlotMap,
     /// Every effect so far, by shard, with its database.
@@ -59,6 +60,7 @@ impl World {
             limits: Limits::default(),
             string_bytes_max: 512 << 20,
             rng: Rng::from_seed(1),
+            replayed_at: None,
             shards: (0..shards).map(new_shard).collect(),
             slots,
             history: vec![Vec::new(); count],
@@ -164,6 +166,7 @@ impl World {
             string_bytes_max: self.string_bytes_max,
             codec: &TestCodec,
             waiting: None,
+            replayed_at: self.replayed_at,
         })
     }
 
@@ -228,6 +231,7 @@ impl World {
             let mut copy = World::new(shards);
             // While a file is loaded nothing expires.
             copy.now = UnixMillis(0);
+            copy.replayed_at = Some(self.now);
             copy.limits = self.limits;
             for (db, argv) in self.history.iter().flatten() {
                 copy.db = *db;
@@ -358,6 +362,7 @@ fn show_value(entry: EntryRef<'_>) -> String {
                 Value::List(_) => return format!("{name} {}", parts.join(" ")),
                 Value::Set(_) => 1,
                 Value::Hash(_) | Value::SortedSet(_) => 2,
+                Value::Stream(stream) => return show_stream(stream),
             };
             let mut rows: Vec<String> = parts.chunks_mut(width).map(|c| c.join("=")).collect();
             rows.sort();
@@ -379,7 +384,45 @@ fn parts_of(value: &Value) -> Vec<Vec<u8>> {
             .iter()
             .flat_map(|(m, s)| [m.to_vec(), datatypes::number::f64_to_vec(s)])
             .collect(),
+        Value::Stream(stream) => stream.iter().flat_map(entry_parts).collect(),
     }
+}
+
+/// An entry's ID, how many fields it has, fields and values.
+fn entry_parts(entry: datatypes::stream::Entry<'_>) -> Vec<Vec<u8>> {
+    let fields = entry.fields();
+    let mut parts = vec![entry.id.to_bytes().to_vec(), vec![fields.len() as u8]];
+    parts.extend(fields.flat_map(|(field, value)| [field.to_vec(), value.to_vec()]));
+    parts
+}
+
+/// All but the times at which consumers were seen, which a replay cannot bring back.
+fn show_stream(stream: &Stream) -> String {
+    let (last, deleted, added) = (stream.last_id, stream.max_deleted_id, stream.entries_added);
+    let mut shown = format!("stream {last} {deleted} {added}");
+    for entry in stream.iter() {
+        let parts: Vec<String> = entry_parts(entry.clone())[2..]
+            .iter()
+            .map(|p| show_quoted(p))
+            .collect();
+        shown += &format!(" [{} {}]", entry.id, parts.join(" "));
+    }
+    for (name, group) in &stream.groups {
+        shown += &format!(
+            " {}@{}/{:?}",
+            show_quoted(name),
+            group.last_id,
+            group.entries_read
+        );
+        for consumer in group.consumers() {
+            shown += &format!(" {}:", show_quoted(consumer.name()));
+            for &id in consumer.pending() {
+                let pending = group.pending(id).expect("both lists agree");
+                shown += &format!(" {id}x{}@{}", pending.deliveries, pending.delivered_at);
+            }
+        }
+    }
+    shown
 }
 
 /// A stand-in for the RDB format: the type's name and the parts, each behind its length, and
@@ -446,6 +489,17 @@ fn build(name: &[u8], parts: &[&[u8]], limits: &Limits) -> Option<RestoredValue>
                 set.insert(pair[0], datatypes::number::parse_f64(pair[1])?, limits);
             }
             Value::SortedSet(set)
+        }
+        b"stream" => {
+            let mut stream = Stream::new();
+            let mut rest = parts;
+            while let [id, [count], after @ ..] = rest {
+                let (pairs, after) = after.split_at_checked(2 * usize::from(*count))?;
+                let id = StreamId::from_bytes((*id).try_into().ok()?);
+                stream.append(id, pairs.iter().copied(), limits).ok()?;
+                rest = after;
+            }
+            Value::Stream(Box::new(stream))
         }
         _ => return None,
     };

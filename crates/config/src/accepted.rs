@@ -82,10 +82,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("key-load-delay", int(i32::MIN as i64, I32_MAX), "0").flags(F::HIDDEN),
     row("loading-process-events-interval-bytes", int(1024, I32_MAX), "2097152").flags(F::HIDDEN),
 
-    // Types that are not there.
-    row("stream-node-max-bytes", memory(0), "4096"),
-    row("stream-node-max-entries", int(0, I64_MAX), "100"),
-
     // Scripts, modules, users.
     row("busy-reply-threshold", int(0, I64_MAX), "5000").old_name("lua-time-limit"),
     row("lua-enable-deprecated-api", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),

@@ -168,6 +168,10 @@ settings! {
     set_max_intset_entries: u64,
     set_max_listpack_entries: u64,
     set_max_listpack_value_bytes: u64,
+    /// 0: as many as are safe.
+    stream_node_max_bytes: u64,
+    /// 0: no limit.
+    stream_node_max_entries: u64,
     zset_max_listpack_entries: u64,
     zset_max_listpack_value_bytes: u64,
     hll_sparse_max_bytes: u64,

@@ -309,6 +309,8 @@ const MEANINGFUL: &[Directive] = &[
     row!("set-max-intset-entries", int(0, I64_MAX), "512", set_max_intset_entries),
     row!("set-max-listpack-entries", int(0, I64_MAX), "128", set_max_listpack_entries),
     row!("set-max-listpack-value", int(0, I64_MAX), "64", set_max_listpack_value_bytes),
+    row!("stream-node-max-bytes", memory(0), "4096", stream_node_max_bytes),
+    row!("stream-node-max-entries", int(0, I64_MAX), "100", stream_node_max_entries),
     row!("zset-max-listpack-entries", int(0, I64_MAX), "128", zset_max_listpack_entries)
         .old_name("zset-max-ziplist-entries"),
     row!("zset-max-listpack-value", memory(0), "64", zset_max_listpack_value_bytes)

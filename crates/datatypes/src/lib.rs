@@ -1,4 +1,4 @@
-//! The value types of the server: lists, sets, hashes and sorted sets in Redis's encodings, and the rules by
+//! The value types of the server: lists, sets, hashes, sorted sets and streams in Redis's encodings, and the rules by
 //! which Redis reads and prints numbers and matches glob patterns.
 //!
 //! Nothing here knows of keys, expiry, clients, the clock or files. Randomness and thresholds come from the
@@ -20,6 +20,7 @@ pub mod ptr_table;
 mod record;
 pub mod rng;
 pub mod set;
+pub mod stream;
 pub mod value;
 pub mod zset;
 
@@ -30,6 +31,7 @@ pub use list::List;
 pub use listpack::{Element, IntBuffer, Listpack};
 pub use rng::Rng;
 pub use set::Set;
+pub use stream::{Stream, StreamId};
 pub use value::{Encoding, Value, ValueType};
 pub use zset::{LexBound, ScoreBound, SortedSet};
 

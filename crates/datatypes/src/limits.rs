@@ -17,6 +17,10 @@ pub struct Limits {
     pub list_max_listpack_size: i32,
     /// Accepted for compatibility; list nodes are never compressed in memory.
     pub list_compress_depth: u32,
+    /// Bytes of a stream's listpack; 0: as many as are safe.
+    pub stream_node_max_bytes: usize,
+    /// Entries of a stream's listpack, deleted ones among them; 0: no limit.
+    pub stream_node_max_entries: u64,
 }
 
 impl Default for Limits {
@@ -32,6 +36,8 @@ impl Default for Limits {
             hll_sparse_max_bytes: 3000,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
         }
     }
 }

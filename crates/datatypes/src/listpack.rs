@@ -485,6 +485,30 @@ impl Listpack {
         self.splice(self.end(), 0, &Encoded::of_element(value), 1);
     }
 
+    /// Appends elements to a listpack that will take more: room is made for half as much again.
+    pub(crate) fn extend_growing<'e>(&mut self, elements: impl Iterator<Item = Element<'e>>) {
+        let mut count = usize::from(self.stated_count());
+        self.bytes.pop();
+        for element in elements {
+            let entry = Encoded::of_element(element);
+            let (from, len) = (self.bytes.len(), entry.entry_len());
+            if from + len + 1 > self.bytes.capacity() {
+                let wanted = round_capacity((from + len + 1).max(from + from / 2));
+                self.bytes.reserve_exact(wanted - from);
+            }
+            self.bytes.resize(from + len, 0);
+            entry.write(&mut self.bytes[from..]);
+            count += 1;
+        }
+        self.bytes.push(END);
+        self.write_header(count);
+    }
+
+    /// Gives back room that was made for growth.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     /// Inserts before `pos` and returns the new element's position.
     pub fn insert_before(&mut self, pos: Pos, value: &[u8]) -> Pos {
         self.splice(pos.0, 0, &Encoded::of(value), 1);
@@ -508,6 +532,11 @@ impl Listpack {
     pub fn replace(&mut self, pos: Pos, value: &[u8]) -> Pos {
         self.splice(pos.0, self.entry_len(pos.0), &Encoded::of(value), 0);
         pos
+    }
+
+    /// The same for a number.
+    pub(crate) fn replace_int(&mut self, pos: Pos, value: i64) {
+        self.splice(pos.0, self.entry_len(pos.0), &Encoded::of_int(value), 0);
     }
 
     /// Removes and returns the position of what followed.
@@ -747,6 +776,18 @@ pub struct Iter<'a> {
     bytes: &'a [u8],
     front: usize,
     back: usize,
+}
+
+impl Iter<'_> {
+    /// Where the element that `next` gives begins.
+    pub(crate) fn front_pos(&self) -> Pos {
+        Pos(self.front)
+    }
+
+    /// Where the element that `next_back` gave last begins.
+    pub(crate) fn back_pos(&self) -> Pos {
+        Pos(self.back)
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -1,6 +1,6 @@
 //! The sum of the collection types. Strings are not here: they live inline in the keyspace's entries.
 
-use crate::{Hash, List, Set, SortedSet};
+use crate::{Hash, List, Set, SortedSet, Stream};
 
 /// A collection value.
 #[derive(Clone)]
@@ -9,6 +9,8 @@ pub enum Value {
     Set(Set),
     Hash(Hash),
     SortedSet(SortedSet),
+    /// Boxed, so that it does not make the others larger.
+    Stream(Box<Stream>),
 }
 
 /// What TYPE reports.
@@ -19,6 +21,7 @@ pub enum ValueType {
     Set,
     Hash,
     SortedSet,
+    Stream,
 }
 
 impl ValueType {
@@ -30,6 +33,7 @@ impl ValueType {
             ValueType::Set => "set",
             ValueType::Hash => "hash",
             ValueType::SortedSet => "zset",
+            ValueType::Stream => "stream",
         }
     }
 }
@@ -45,6 +49,7 @@ pub enum Encoding {
     IntSet,
     HashTable,
     SkipList,
+    Stream,
 }
 
 impl Encoding {
@@ -59,6 +64,7 @@ impl Encoding {
             Encoding::IntSet => "intset",
             Encoding::HashTable => "hashtable",
             Encoding::SkipList => "skiplist",
+            Encoding::Stream => "stream",
         }
     }
 }
@@ -70,6 +76,7 @@ impl Value {
             Value::Set(_) => ValueType::Set,
             Value::Hash(_) => ValueType::Hash,
             Value::SortedSet(_) => ValueType::SortedSet,
+            Value::Stream(_) => ValueType::Stream,
         }
     }
 
@@ -79,21 +86,24 @@ impl Value {
             Value::Set(v) => v.encoding(),
             Value::Hash(v) => v.encoding(),
             Value::SortedSet(v) => v.encoding(),
+            Value::Stream(v) => v.encoding(),
         }
     }
 
-    /// Elements, members or fields.
+    /// Elements, members, fields or entries.
     pub fn len(&self) -> usize {
         match self {
             Value::List(v) => v.len(),
             Value::Set(v) => v.len(),
             Value::Hash(v) => v.len(),
             Value::SortedSet(v) => v.len(),
+            Value::Stream(v) => v.len(),
         }
     }
 
+    /// Whether there is no reason to keep it. A stream is kept without entries, too: it has a history.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        !matches!(self, Value::Stream(_)) && self.len() == 0
     }
 
     /// Heap bytes for MEMORY USAGE. `samples` elements are looked at and the rest extrapolated; 0 looks at all.
@@ -103,6 +113,7 @@ impl Value {
             Value::Set(v) => v.approximate_bytes(samples),
             Value::Hash(v) => v.approximate_bytes(samples),
             Value::SortedSet(v) => v.approximate_bytes(samples),
+            Value::Stream(v) => v.approximate_bytes(samples),
         }
     }
 
@@ -110,6 +121,7 @@ impl Value {
     pub fn free_effort(&self) -> usize {
         match self {
             Value::List(v) => v.node_count(),
+            Value::Stream(v) => v.free_effort(),
             Value::Set(_) | Value::Hash(_) | Value::SortedSet(_) => match self.encoding() {
                 Encoding::HashTable | Encoding::SkipList => self.len(),
                 _ => 1,

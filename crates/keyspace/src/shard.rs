@@ -128,6 +128,13 @@ impl Shard {
         self.pending.changed(key.hash);
     }
 
+    /// Has those who wait for a key tried again, though nobody who watches it is to see a change.
+    pub fn serve_waits(&mut self, db: DbIndex, key: Key<'_>) {
+        if self.waits.changed(db, key.bytes) {
+            self.after_due = true;
+        }
+    }
+
     /// Sets which events are noted from here on.
     pub fn want_events(&mut self, events: Events) {
         self.signals.want(events);

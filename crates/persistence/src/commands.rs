@@ -5,7 +5,8 @@
 
 use crate::chunks::{ChunkSink, Padding, BLOCK_BYTES};
 use crate::rdb::encode::{Sink, Stop};
-use datatypes::{Element, IntBuffer, Value};
+use datatypes::stream::{Group, IdBuffer};
+use datatypes::{Element, IntBuffer, Stream, StreamId, Value};
 use keyspace::{DbIndex, StringRef, UnixMillis, ValueRef};
 
 /// Items (or field and value pairs, or member and score pairs) per command.
@@ -116,6 +117,7 @@ pub(crate) fn put_key(
                 element(out, member)
             })?;
         }
+        ValueRef::Object(Value::Stream(value)) => stream(out, key, value)?,
     }
     if let Some(UnixMillis(ms)) = expire_at {
         command(
@@ -124,6 +126,81 @@ pub(crate) fn put_key(
         )?;
     }
     Ok(())
+}
+
+/// A stream: its entries, what XADD alone does not bring about, and its groups. Entries that are pending and were deleted
+/// since are lost, because no command makes such entries pending.
+fn stream<S: Sink>(out: &mut S, key: &[u8], stream: &Stream) -> Result<(), Stop> {
+    for entry in stream.iter() {
+        let fields = entry.fields();
+        header(out, b'*', 3 + 2 * fields.len())?;
+        argument(out, b"XADD")?;
+        argument(out, key)?;
+        id(out, entry.id)?;
+        for (field, value) in fields {
+            element(out, field)?;
+            element(out, value)?;
+        }
+    }
+    if stream.is_empty() {
+        // The only way to an empty stream without a group.
+        command(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"])?;
+    }
+    header(out, b'*', 7)?;
+    argument(out, b"XSETID")?;
+    argument(out, key)?;
+    id(out, stream.last_id)?;
+    argument(out, b"ENTRIESADDED")?;
+    number(out, stream.entries_added)?;
+    argument(out, b"MAXDELETEDID")?;
+    id(out, stream.max_deleted_id)?;
+    for (name, value) in &stream.groups {
+        group(out, key, name, value)?;
+    }
+    Ok(())
+}
+
+fn group<S: Sink>(out: &mut S, key: &[u8], name: &[u8], group: &Group) -> Result<(), Stop> {
+    header(out, b'*', 7)?;
+    argument(out, b"XGROUP")?;
+    argument(out, b"CREATE")?;
+    argument(out, key)?;
+    argument(out, name)?;
+    id(out, group.last_id)?;
+    argument(out, b"ENTRIESREAD")?;
+    number(out, group.entries_read.unwrap_or(-1))?;
+    for consumer in group.consumers() {
+        if consumer.pending().is_empty() {
+            command(
+                out,
+                &[b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()],
+            )?;
+        }
+        for &pending_id in consumer.pending() {
+            let pending = group.pending(pending_id);
+            let pending = pending.expect("what is pending with a consumer is so in its group");
+            header(out, b'*', 12)?;
+            for arg in [b"XCLAIM", key, name, consumer.name(), b"0"] {
+                argument(out, arg)?;
+            }
+            id(out, pending_id)?;
+            argument(out, b"TIME")?;
+            number(out, pending.delivered_at)?;
+            argument(out, b"RETRYCOUNT")?;
+            number(out, pending.deliveries)?;
+            argument(out, b"JUSTID")?;
+            argument(out, b"FORCE")?;
+        }
+    }
+    Ok(())
+}
+
+fn id<S: Sink>(out: &mut S, id: StreamId) -> Result<(), Stop> {
+    argument(out, id.write(&mut IdBuffer::new()))
+}
+
+fn number<S: Sink>(out: &mut S, number: impl itoa::Integer) -> Result<(), Stop> {
+    argument(out, itoa::Buffer::new().format(number).as_bytes())
 }
 
 fn batches<'a, S: Sink, T>(

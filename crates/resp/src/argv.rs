@@ -47,7 +47,9 @@ impl<'a> Argv<'a> {
         (index < self.spans.len()).then(|| self.arg(index))
     }
 
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + 'a {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + 'a {
         let bytes = self.bytes;
         self.spans
             .iter()

@@ -170,6 +170,16 @@ impl<'a> Reply<'a> {
         self.insert_header(at, b'*', count);
     }
 
+    /// As [`Reply::array_deferred`], for a map; `pairs` writes keys and values and returns how many pairs there are.
+    pub fn map_deferred(&mut self, pairs: impl FnOnce(&mut Reply<'_>) -> usize) {
+        let at = self.out.len();
+        let count = pairs(self);
+        match self.protocol {
+            Protocol::Resp3 => self.insert_header(at, b'%', count),
+            Protocol::Resp2 => self.insert_header(at, b'*', 2 * count),
+        }
+    }
+
     /// As [`Reply::array_deferred`], for a set.
     pub fn set_deferred(&mut self, elements: impl FnOnce(&mut Reply<'_>) -> usize) {
         let at = self.out.len();
@@ -241,6 +251,11 @@ mod tests {
             |r| r.array_deferred(elements),
             "*2\r\n:1\r\n:2\r\n",
             "*2\r\n:1\r\n:2\r\n",
+        );
+        check(
+            |r| r.map_deferred(|r| elements(r) / 2),
+            "*2\r\n:1\r\n:2\r\n",
+            "%1\r\n:1\r\n:2\r\n",
         );
         check(
             |r| r.set_deferred(elements),

@@ -90,9 +90,12 @@ struct Runner {
 
 impl Runner {
     fn new(server: &'static Server) -> Runner {
+        let now = clock::unix_millis();
+        let mut env = Environment::new(now.0 as u64, &server.config());
+        env.replayed_at = Some(now);
         Runner {
             server,
-            env: Environment::new(clock::unix_millis().0 as u64, &server.config()),
+            env,
             out: Vec::new(),
         }
     }
@@ -363,6 +366,12 @@ impl CommandReceiver for Replay {
         let name = args.first().copied().unwrap_or_default();
         let command = commands::find(name)
             .ok_or_else(|| format!("unknown command '{}'", name.escape_ascii()))?;
+        let own = args.get(1).copied().unwrap_or_default();
+        let command = match command.run {
+            Run::Container => commands::find_subcommand(command, own)
+                .ok_or_else(|| format!("'{}' without a subcommand", command.name))?,
+            _ => command,
+        };
         if !command.accepts_arity(args.len()) {
             return Err(format!("wrong number of arguments for '{}'", command.name));
         }

@@ -56,7 +56,12 @@ pub enum Dumped {
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// Scores as bits.
     SortedSet(Vec<(Vec<u8>, u64)>),
+    /// Entries with their fields and values.
+    Stream(Vec<DumpedStreamEntry>),
 }
+
+/// A stream entry's ID, with its fields and values.
+pub type DumpedStreamEntry = (datatypes::StreamId, Vec<(Vec<u8>, Vec<u8>)>);
 
 /// A key with its database, value and expiry.
 pub struct DumpedKey {
@@ -344,6 +349,20 @@ fn dumped(value: ValueRef<'_>) -> Dumped {
                 .collect();
             members.sort_unstable();
             Dumped::SortedSet(members)
+        }
+        ValueRef::Object(Value::Stream(stream)) => {
+            let fields = |entry: datatypes::stream::Entry<'_>| {
+                entry
+                    .fields()
+                    .map(|(field, value)| (field.to_vec(), value.to_vec()))
+                    .collect()
+            };
+            Dumped::Stream(
+                stream
+                    .iter()
+                    .map(|entry| (entry.id, fields(entry)))
+                    .collect(),
+            )
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Values as plain data, to be compared: what a collection holds, whatever its encoding.
 
-use datatypes::{Element, Value};
+use datatypes::{Element, Stream, StreamId, Value};
 use keyspace::{Entry, NewValue, StringRef, UnixMillis, ValueRef};
 use persistence::aof::recover::ReplaySink;
 use persistence::aof::replay::CommandReceiver;
@@ -18,6 +18,37 @@ pub enum Content {
     Set(Vec<Bytes>),
     Hash(Vec<(Bytes, Bytes)>),
     SortedSet(Vec<(Bytes, f64)>),
+    /// Its entries, and everything else that it has as text.
+    Stream(Vec<(StreamId, Vec<Bytes>)>, String),
+}
+
+/// Fields and values of an entry, in turns.
+pub fn fields(entry: &datatypes::stream::Entry<'_>) -> Vec<Bytes> {
+    let fields = entry.fields();
+    fields.flat_map(|(f, v)| [f.to_vec(), v.to_vec()]).collect()
+}
+
+fn history(stream: &Stream) -> String {
+    let mut shown = format!(
+        "{} {} {} {}",
+        stream.first_id(),
+        stream.last_id,
+        stream.max_deleted_id,
+        stream.entries_added
+    );
+    for (name, group) in &stream.groups {
+        shown += &format!(" {name:?} {} {:?}", group.last_id, group.entries_read);
+        for consumer in group.consumers() {
+            let (seen, active) = (consumer.seen_at, consumer.active_at);
+            shown += &format!(" {:?} {seen} {active:?}", consumer.name());
+            for &id in consumer.pending() {
+                let pending = group.pending(id).expect("both lists agree");
+                let (at, count) = (pending.delivered_at, pending.deliveries);
+                shown += &format!(" {id} {at} {count}");
+            }
+        }
+    }
+    shown
 }
 
 fn sorted<T: PartialOrd>(mut items: Vec<T>) -> Vec<T> {
@@ -44,6 +75,10 @@ impl Content {
             Value::SortedSet(zset) => {
                 Content::SortedSet(sorted(zset.iter().map(|(m, s)| (m.to_vec(), s)).collect()))
             }
+            Value::Stream(stream) => Content::Stream(
+                stream.iter().map(|e| (e.id, fields(&e))).collect(),
+                history(stream),
+            ),
         }
     }
 }

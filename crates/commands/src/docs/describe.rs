@@ -168,6 +168,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Bitmap => "bitmap",
         Group::HyperLogLog => "hyperloglog",
         Group::Geo => "geo",
+        Group::Stream => "stream",
         Group::Connection => "connection",
         Group::Server => "server",
         Group::Transactions => "transactions",

@@ -96,7 +96,24 @@ struct Parser<'a> {
     command: &'a str,
 }
 
+/// Tokens that are no words, and what COMMAND DOCS calls them.
+const SYMBOLS: &[(&str, &str)] = &[
+    ("=", "equal"),
+    ("~", "approximately"),
+    ("*", "auto-id"),
+    ("$", "new-id"),
+];
+
+fn name_of_symbol(word: &str) -> Option<&'static str> {
+    let symbol = SYMBOLS.iter().find(|(symbol, _)| *symbol == word);
+    symbol.map(|(_, name)| *name)
+}
+
 fn is_token(word: &str) -> bool {
+    name_of_symbol(word).is_some() || is_token_word(word)
+}
+
+fn is_token_word(word: &str) -> bool {
     word.chars().any(|c| c.is_ascii_uppercase()) && !word.chars().any(|c| c.is_ascii_lowercase())
 }
 
@@ -196,7 +213,10 @@ impl<'a> Parser<'a> {
             }
         }
         let mut argument = match values.len() {
-            0 => Argument::new(token.to_lowercase(), Kind::PureToken),
+            0 => {
+                let name = name_of_symbol(token).map_or_else(|| token.to_lowercase(), String::from);
+                Argument::new(name, Kind::PureToken)
+            }
             1 => values.remove(0),
             _ => Argument::new(token.to_lowercase(), Kind::Block(values)),
         };
@@ -268,6 +288,9 @@ fn kind_of(name: &str, command: &str) -> Kind {
         // In seconds; of other commands in milliseconds.
         "timeout" if command.starts_with('b') => Kind::Double,
         "increment" if command.ends_with("float") => Kind::Double,
+        "start" | "end" if command.starts_with('x') => Kind::String,
+        "min-idle-time" if command == "xpending" => Kind::Integer,
+        "entries-added" | "entriesread" | "ms" => Kind::Integer,
         "bit" => Kind::Integer,
         "value" if matches!(command, "setbit" | "bitfield") => Kind::Integer,
         "min" | "max" if command.contains("score") || command == "zcount" => Kind::Double,

@@ -1,4 +1,4 @@
-//! RDB bytes in memory into values, of every type that five value types ever had.
+//! RDB bytes in memory into values, of every type that the value types ever had.
 //!
 //! Counts are believed only as far as the bytes behind them could hold that many items. Duplicate members and broken
 //! blobs are errors. An empty collection, which old servers could write, is no value.
@@ -6,7 +6,7 @@
 use super::cursor::{Cursor, Str};
 use super::format::*;
 use super::items::{skip_item, Items};
-use super::RdbError;
+use super::{stream, RdbError};
 use datatypes::legacy::{Ziplist, Zipmap};
 use datatypes::list::Node;
 use datatypes::{Element, Hash, IntBuffer, IntSet, Limits, List, Listpack, Set, SortedSet, Value};
@@ -67,6 +67,7 @@ pub(super) fn reading(type_: u8) -> &'static str {
         | TYPE_HASH_LISTPACK_PRE_GA
         | TYPE_HASH_METADATA
         | TYPE_HASH_LISTPACK_METADATA => "a hash with field expiry",
+        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => "a stream",
         _ => "a value",
     }
 }
@@ -86,9 +87,6 @@ fn whole<'a>(
 pub fn unknown_type(cursor: &mut Cursor<'_>, type_: u8) -> RdbError {
     cursor.reading = "a value";
     match type_ {
-        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => {
-            cursor.unsupported(format!("streams (type {type_})"))
-        }
         TYPE_MODULE_PRE_GA | TYPE_MODULE_2 => match cursor.length() {
             Ok(id) => {
                 let (name, version) = module_name(id);
@@ -138,6 +136,7 @@ pub fn skip_value(cursor: &mut Cursor<'_>, type_: u8, dialect: Dialect) -> Resul
             }
             Ok(())
         }
+        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => stream::skip(cursor, type_),
         _ => Err(unknown_type(cursor, type_)),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::cursor::Cursor;
 use super::decode::{self, Dialect};
-use super::encode::{value_type, Encoder, Stop};
+use super::encode::{value_type, version_of, Encoder, Stop};
 use super::format::*;
 use super::RdbError;
 use crate::crc;
@@ -27,12 +27,13 @@ pub enum DumpError {
 /// Appends the payload of DUMP.
 pub fn dump_value(encoder: &mut Encoder, value: ValueRef<'_>, out: &mut Vec<u8>) {
     let from = out.len();
-    out.push(value_type(value));
+    let type_ = value_type(value);
+    out.push(type_);
     match encoder.value(out, value) {
         Ok(()) => {}
         Err(Stop::Full | Stop::Io(_)) => unreachable!("a vector takes everything"),
     }
-    out.extend_from_slice(&(VERSION_WRITTEN as u16).to_le_bytes());
+    out.extend_from_slice(&(version_of(type_) as u16).to_le_bytes());
     let checksum = crc::jones(&out[from..]);
     out.extend_from_slice(&checksum.to_le_bytes());
 }

@@ -1,9 +1,11 @@
 //! Values into RDB bytes.
 //!
 //! Encodings go out as they are in memory, with one exception: a listpack set is written member by member (type 2),
-//! because its own type needs version 11, which Redis 7.0 refuses; readers make a listpack of it again.
+//! because its own type needs version 11, which Redis 7.0 refuses; readers make a listpack of it again. What cannot be said
+//! in the version that is usually written raises [`Encoder::version`].
 
 use super::format::*;
+use super::stream;
 use crate::lzf::{Compressor, LEN_UNCOMPRESSED_MAX};
 use datatypes::list::Node;
 use datatypes::{Element, Hash, IntBuffer, List, Set, SortedSet, Value};
@@ -66,6 +68,8 @@ impl Sink for Counter {
 
 /// Encodes values; keeps the compressor's table and room between them. Equal values give equal bytes every time.
 pub struct Encoder {
+    /// The lowest version that has all types of the records encoded so far.
+    pub version: u32,
     compressor: Option<Compressor>,
     compressed: Vec<u8>,
 }
@@ -73,6 +77,7 @@ pub struct Encoder {
 impl Encoder {
     pub fn new(compress: bool) -> Encoder {
         Encoder {
+            version: VERSION_WRITTEN,
             compressor: compress.then(Compressor::new),
             compressed: Vec::new(),
         }
@@ -90,7 +95,9 @@ impl Encoder {
             out.put(&[OP_EXPIRE_MS])?;
             out.put(&ms.to_le_bytes())?;
         }
-        out.put(&[value_type(value)])?;
+        let type_ = value_type(value);
+        self.version = self.version.max(version_of(type_));
+        out.put(&[type_])?;
         self.string(out, key)?;
         self.value(out, value)
     }
@@ -104,6 +111,7 @@ impl Encoder {
             ValueRef::Object(Value::Set(set)) => self.set(out, set),
             ValueRef::Object(Value::Hash(hash)) => self.hash(out, hash),
             ValueRef::Object(Value::SortedSet(zset)) => self.zset(out, zset),
+            ValueRef::Object(Value::Stream(stream)) => stream::put(self, out, stream),
         }
     }
 
@@ -187,7 +195,7 @@ impl Encoder {
 }
 
 #[inline]
-fn put_len<S: Sink>(out: &mut S, len: usize) -> Result<(), Stop> {
+pub(super) fn put_len<S: Sink>(out: &mut S, len: usize) -> Result<(), Stop> {
     let (bytes, n) = length_bytes(len as u64);
     out.put(&bytes[..n])
 }
@@ -217,5 +225,14 @@ pub fn value_type(value: ValueRef<'_>) -> u8 {
             TYPE_ZSET_LISTPACK
         }
         ValueRef::Object(Value::SortedSet(_)) => TYPE_ZSET_2,
+        ValueRef::Object(Value::Stream(stream)) => stream::type_of(stream),
+    }
+}
+
+/// The version that has a type that [`value_type`] gives.
+pub fn version_of(type_: u8) -> u32 {
+    match type_ {
+        TYPE_STREAM_3 => VERSION_OF_STREAM_3,
+        _ => VERSION_WRITTEN,
     }
 }

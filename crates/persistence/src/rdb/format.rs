@@ -4,8 +4,10 @@
 //! `11xxxxxx` instead of a string's length: 0, 1, 2 an integer of 1, 2, 4 bytes, little-endian; 3 LZF: compressed length,
 //! length, bytes.
 
-/// The version written: every type and opcode used here exists in it, and servers from Redis 7.0 on read it.
+/// The version written: servers from Redis 7.0 on read it, and nearly every type and opcode used here exists in it.
 pub const VERSION_WRITTEN: u32 = 10;
+/// The version of files with a type that came later.
+pub const VERSION_OF_STREAM_3: u32 = 11;
 /// The oldest and newest Redis versions read.
 pub const VERSION_READ_MIN: u32 = 1;
 pub const VERSION_READ_MAX: u32 = 12;

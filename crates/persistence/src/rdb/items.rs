@@ -7,6 +7,7 @@
 use super::cursor::Cursor;
 use super::decode::{add_field, add_scored, blob, listpack, ziplist_node, Dialect};
 use super::format::*;
+use super::stream::StreamItems;
 use super::{RdbError, RdbErrorKind};
 use datatypes::list::Node;
 use datatypes::{Hash, Limits, List, Set, SortedSet, Value};
@@ -28,6 +29,8 @@ enum Built {
     Set(Option<Set>),
     SortedSet(SortedSet),
     Hash(Hash),
+    /// Counts its items itself.
+    Stream(Box<StreamItems>),
 }
 
 impl Items {
@@ -40,6 +43,17 @@ impl Items {
         limits: &Limits,
         beyond: u64,
     ) -> Result<Option<Items>, RdbError> {
+        if matches!(type_, TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3) {
+            let built = Built::Stream(Box::new(StreamItems::begin(cursor, type_)?));
+            return Ok(Some(Items {
+                type_,
+                dialect,
+                count: 0,
+                left: 0,
+                skips: false,
+                built,
+            }));
+        }
         // Bytes that an item takes at least.
         let item_bytes_min = match type_ {
             TYPE_LIST | TYPE_SET | TYPE_LIST_QUICKLIST | TYPE_LIST_QUICKLIST_2 => 1,
@@ -85,7 +99,7 @@ impl Items {
         cursor: &mut Cursor<'_>,
         limits: &Limits,
     ) -> Result<Result<(), RdbError>, RdbError> {
-        while self.left > 0 {
+        while !self.is_complete() {
             let mut ahead = cursor.clone();
             match self.item(&mut ahead, limits) {
                 Ok(()) => *cursor = ahead,
@@ -94,14 +108,21 @@ impl Items {
                 }
                 Err(e) => return Err(e),
             }
-            self.left -= 1;
+            self.left = self.left.saturating_sub(1);
         }
         Ok(Ok(()))
     }
 
+    fn is_complete(&self) -> bool {
+        match &self.built {
+            Built::Stream(stream) => stream.is_complete(),
+            _ => self.left == 0,
+        }
+    }
+
     fn item(&mut self, cursor: &mut Cursor<'_>, limits: &Limits) -> Result<(), RdbError> {
         let type_ = self.type_;
-        if self.skips {
+        if self.skips && !matches!(self.built, Built::Stream(_)) {
             return skip_item(cursor, type_, self.dialect);
         }
         match &mut self.built {
@@ -147,6 +168,7 @@ impl Items {
                 }
                 add_field(cursor, hash, &field, &value, limits)?;
             }
+            Built::Stream(stream) => stream.item(cursor, self.skips)?,
         }
         Ok(())
     }
@@ -162,6 +184,7 @@ impl Items {
             Built::Set(set) => Value::Set(set.unwrap_or_default()),
             Built::SortedSet(zset) => Value::SortedSet(zset),
             Built::Hash(hash) => Value::Hash(hash),
+            Built::Stream(stream) => Value::Stream(Box::new(stream.finish())),
         })
     }
 }

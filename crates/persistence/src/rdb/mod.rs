@@ -18,6 +18,7 @@ mod items;
 pub mod load;
 pub mod scan;
 pub mod snapshot;
+mod stream;
 mod window;
 
 /// Why bytes are not the RDB they should be.

@@ -18,7 +18,7 @@ use crate::{commands, crc};
 use keyspace::{DbIndex, UnixMillis, ValueRef};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 use std::sync::Mutex;
 
 /// What [`SnapshotSource::for_each_key`] calls for each key.
@@ -127,7 +127,7 @@ pub fn write_rdb(
 ) -> Result<SnapshotStats, SnapshotError> {
     replace(storage, temp, target, options, progress, |step| {
         let head = rdb_head(source, options);
-        let (mut file, head) = ChunkFile::create(
+        let (mut file, mut head) = ChunkFile::create(
             storage,
             temp,
             options.direct_io,
@@ -137,11 +137,12 @@ pub fn write_rdb(
         )
         .map_err(step.failed("create"))?;
         file.set_write_back(options.incremental_sync);
-        let mut chunks =
+        let (mut chunks, version) =
             write_chunks(&file, source, options, false).map_err(step.failed("write"))?;
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
         let end = file.end();
         drop(file);
+        head[..MAGIC_BYTES].copy_from_slice(&magic_of(version));
         let mut footer = Vec::new();
         put_index(&mut footer, end, &chunks);
         let mut checksum = crc::jones(&head);
@@ -154,7 +155,11 @@ pub fn write_rdb(
         // Not with the flag of the chunks: the end of the file is no whole block.
         let written = storage
             .open(temp, Open::Write)
-            .and_then(|file| write_all_at(&*file, &footer, end).map(|()| file));
+            .and_then(|file| write_all_at(&*file, &footer, end).map(|()| file))
+            .and_then(|file| match version {
+                VERSION_WRITTEN => Ok(file),
+                _ => write_all_at(&*file, &magic_of(version), 0).map(|()| file),
+            });
         let file = written.map_err(step.failed("write the end of"))?;
         file.datasync().map_err(step.failed("fdatasync"))?;
         Ok(Content {
@@ -185,7 +190,7 @@ pub fn write_commands(
         )
         .map_err(step.failed("create"))?;
         file.set_write_back(options.incremental_sync);
-        let mut chunks =
+        let (mut chunks, _) =
             write_chunks(&file, source, options, true).map_err(step.failed("write"))?;
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
         drop(file);
@@ -278,8 +283,17 @@ fn replace(
     Ok(stats)
 }
 
+/// What a file of this version begins with.
+fn magic_of(version: u32) -> [u8; MAGIC_BYTES] {
+    let mut magic = *b"REDIS0000";
+    for (at, divisor) in (5..).zip([1000, 100, 10, 1]) {
+        magic[at] += (version / divisor % 10) as u8;
+    }
+    magic
+}
+
 fn rdb_head(source: &dyn SnapshotSource, options: &SnapshotOptions) -> Vec<u8> {
-    let mut head = format!("REDIS{VERSION_WRITTEN:04}").into_bytes();
+    let mut head = magic_of(VERSION_WRITTEN).to_vec();
     let mut aux = |key: &[u8], value: &[u8]| {
         head.push(OP_AUX);
         put_raw_string(&mut head, key);
@@ -317,17 +331,20 @@ fn put_select(out: &mut Vec<u8>, db: DbIndex) {
     put_length(out, u64::from(db.0));
 }
 
-/// Runs the writer threads; the calling thread is one of them.
+/// Runs the writer threads; the calling thread is one of them. Returns the chunks and the version that they need.
 fn write_chunks(
     file: &ChunkFile<'_>,
     source: &dyn SnapshotSource,
     options: &SnapshotOptions,
     as_commands: bool,
-) -> io::Result<Vec<Written>> {
+) -> io::Result<(Vec<Written>, u32)> {
     let next_shard = AtomicUsize::new(0);
+    let version = AtomicU32::new(VERSION_WRITTEN);
     let outcome: Mutex<io::Result<Vec<Written>>> = Mutex::new(Ok(Vec::new()));
     let work = || {
-        let result = write_shards(file, source, options, as_commands, &next_shard);
+        let mut encoder = Encoder::new(options.compress);
+        let result = write_shards(file, source, &mut encoder, as_commands, &next_shard);
+        version.fetch_max(encoder.version, SeqCst);
         if result.is_err() {
             file.fail();
         }
@@ -348,20 +365,20 @@ fn write_chunks(
         work();
         Ok(())
     })?;
-    outcome
+    let outcome = outcome
         .into_inner()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    Ok((outcome?, version.into_inner()))
 }
 
 fn write_shards(
     file: &ChunkFile<'_>,
     source: &dyn SnapshotSource,
-    options: &SnapshotOptions,
+    encoder: &mut Encoder,
     as_commands: bool,
     next_shard: &AtomicUsize,
 ) -> io::Result<Vec<Written>> {
     let mut writer = ChunkWriter::new(file);
-    let mut encoder = Encoder::new(options.compress);
     loop {
         let shard = next_shard.fetch_add(1, SeqCst);
         if shard >= source.shard_count() {

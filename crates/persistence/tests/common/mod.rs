@@ -85,6 +85,7 @@ fn describe(entry: EntryRef<'_>) -> String {
                 zset.iter().map(|(m, s)| (text(m), s)).collect::<Vec<_>>()
             )
         }
+        ValueRef::Object(Value::Stream(stream)) => describe_stream(stream),
     };
     format!(
         "{} {:?} {value}",
@@ -177,4 +178,37 @@ impl LoadSink for Store {
             batches,
         })
     }
+}
+
+/// Everything a stream has.
+fn describe_stream(stream: &datatypes::Stream) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let mut lines = vec![format!(
+        "{} {} {} {}",
+        stream.first_id(),
+        stream.last_id,
+        stream.max_deleted_id,
+        stream.entries_added
+    )];
+    for (id, pack) in stream.nodes() {
+        lines.push(format!("{id} {}", text(pack.as_bytes())));
+    }
+    for (name, group) in &stream.groups {
+        lines.push(format!(
+            "{} {} {:?}",
+            text(name),
+            group.last_id,
+            group.entries_read
+        ));
+        for consumer in group.consumers() {
+            let (seen, active) = (consumer.seen_at, consumer.active_at);
+            lines.push(format!("{} {seen} {active:?}", text(consumer.name())));
+            let pending = consumer
+                .pending()
+                .iter()
+                .map(|&id| (id, group.pending(id).copied()));
+            lines.extend(pending.map(|pending| format!("{pending:?}")));
+        }
+    }
+    lines.join("; ")
 }

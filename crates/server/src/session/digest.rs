@@ -19,6 +19,7 @@ const LIST: u32 = 1;
 const SET: u32 = 2;
 const SORTED_SET: u32 = 3;
 const HASH: u32 = 4;
+const STREAM: u32 = 6;
 
 impl Digest {
     fn xor(&mut self, bytes: &[u8]) {
@@ -64,6 +65,16 @@ impl Digest {
                 self.mix(&HASH.to_be_bytes());
                 for (field, value) in hash.iter() {
                     self.pair(&field.to_vec(), &value.to_vec());
+                }
+            }
+            ValueRef::Object(Value::Stream(stream)) => {
+                self.mix(&STREAM.to_be_bytes());
+                for entry in stream.iter() {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.fields() {
+                        self.mix(&field.to_vec());
+                        self.mix(&value.to_vec());
+                    }
                 }
             }
         }

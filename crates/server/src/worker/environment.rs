@@ -18,6 +18,8 @@ pub struct Environment {
     pub limits: Limits,
     pub string_bytes_max: u64,
     pub codec: RdbCodec,
+    /// When a replay runs these commands, and not a client.
+    pub replayed_at: Option<UnixMillis>,
     /// Sees every command that runs; only a simulation has one.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -52,6 +54,7 @@ impl Environment {
             limits: Limits::default(),
             string_bytes_max: 0,
             codec: RdbCodec,
+            replayed_at: None,
             observer: None,
         };
         this.configure(config);
@@ -120,6 +123,7 @@ impl Environment {
             string_bytes_max: self.string_bytes_max,
             codec: &self.codec as &dyn Codec,
             waiting,
+            replayed_at: self.replayed_at,
         };
         let result = handler(&mut ctx);
         let waits = ctx.waiting.is_some_and(|waiting| waiting.is_some());
@@ -143,5 +147,7 @@ pub fn limits(config: &config::Config) -> Limits {
         hll_sparse_max_bytes: config.hll_sparse_max_bytes as usize,
         list_max_listpack_size: config.list_max_listpack_size,
         list_compress_depth: config.list_compress_depth,
+        stream_node_max_bytes: config.stream_node_max_bytes as usize,
+        stream_node_max_entries: config.stream_node_max_entries,
     }
 }

@@ -21,6 +21,8 @@ pub const TINY: Limits = Limits {
     hll_sparse_max_bytes: 20,
     list_max_listpack_size: 2,
     list_compress_depth: 0,
+    stream_node_max_bytes: 40,
+    stream_node_max_entries: 2,
 };
 
 /// None does.
@@ -35,6 +37,8 @@ pub const HUGE: Limits = Limits {
     hll_sparse_max_bytes: 1 << 20,
     list_max_listpack_size: -5,
     list_compress_depth: 0,
+    stream_node_max_bytes: 0,
+    stream_node_max_entries: 0,
 };
 
 pub fn run(input: &[u8]) {
@@ -125,6 +129,7 @@ fn use_value(value: &Value, content: &Content) {
         Content::List(items) | Content::Set(items) => items.len(),
         Content::Hash(pairs) => pairs.len(),
         Content::SortedSet(pairs) => pairs.len(),
+        Content::Stream(entries, _) => entries.len(),
     };
     assert_eq!(value.len(), len);
     assert!(value.free_effort() > 0);

@@ -120,10 +120,7 @@ impl Walk<'_> {
             | TYPE_HASH_LISTPACK_PRE_GA
             | TYPE_HASH_LISTPACK_METADATA => self.blob_value(type_),
             TYPE_HASH_22 | TYPE_HASH_METADATA => self.hash_with_expiry(type_).map(Some),
-            TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => {
-                self.unsupported("streams");
-                self.stream(type_).map(Some)
-            }
+            TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => self.stream(type_).map(Some),
             TYPE_MODULE_2 => {
                 let (module, _) = module_name(self.length()?);
                 self.unsupported("values of modules");

@@ -1,6 +1,10 @@
 //! A value beside a collection of the standard library: the same steps on both, then the same content.
 
-use datatypes::{Hash, LexBound, Limits, List, Rng, ScoreBound, Set, SortedSet, Value};
+use crate::content::fields;
+use datatypes::stream::{Keep, Trim};
+use datatypes::{
+    Hash, LexBound, Limits, List, Rng, ScoreBound, Set, SortedSet, Stream, StreamId, Value,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 type Bytes = Vec<u8>;
@@ -18,6 +22,56 @@ pub fn exercise(value: Value, limits: &Limits, rng: &mut Rng) {
         Value::Set(set) => exercise_set(set, limits, rng),
         Value::Hash(hash) => exercise_hash(hash, limits, rng),
         Value::SortedSet(zset) => exercise_zset(zset, limits, rng),
+        Value::Stream(stream) => exercise_stream(*stream, limits, rng),
+    }
+}
+
+fn exercise_stream(mut stream: Stream, limits: &Limits, rng: &mut Rng) {
+    let entries = |stream: &Stream| -> Vec<(StreamId, Vec<Bytes>)> {
+        stream.iter().map(|e| (e.id, fields(&e))).collect()
+    };
+    let mut model = entries(&stream);
+    // No server makes a stream whose entries are not in order, but none refuses it either.
+    let in_order = model.is_sorted_by(|a, b| a.0 < b.0);
+    let below_last = model.last().is_none_or(|(id, _)| *id <= stream.last_id);
+    if !in_order || !below_last {
+        return;
+    }
+    for _ in 0..STEPS {
+        match rng.below(4) {
+            0 | 1 => {
+                let Some(id) = stream.last_id.next() else {
+                    return;
+                };
+                let count = 2 * (1 + rng.below(3));
+                let pairs: Vec<Bytes> = (0..count).map(|_| item(rng, &[])).collect();
+                let added = stream.append(id, pairs.iter().map(Vec::as_slice), limits);
+                added.expect("the ID is greater than all before");
+                model.push((id, pairs));
+            }
+            2 if !model.is_empty() => {
+                let id = model.remove(rng.below(model.len())).0;
+                assert_eq!(stream.delete([id].into_iter()), 1);
+            }
+            _ => {
+                let kept = rng.below(model.len() + 1);
+                let trim = Trim {
+                    keep: Keep::Newest(kept as u64),
+                    approximate: false,
+                    limit: None,
+                };
+                let removed = model.len() - kept;
+                assert_eq!(stream.trim(&trim), removed as u64);
+                model.drain(..removed);
+            }
+        }
+        assert_eq!(entries(&stream), model);
+        let mut backward: Vec<_> = stream
+            .range_rev(StreamId::MIN, StreamId::MAX)
+            .map(|e| e.id)
+            .collect();
+        backward.reverse();
+        assert!(backward.iter().eq(model.iter().map(|(id, _)| id)));
     }
 }
 
