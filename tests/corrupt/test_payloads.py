@@ -14,6 +14,7 @@ import time
 import pytest
 
 from corrupt import mutations, uses
+from support.state import stream_info
 from support import Client, ReplyError, Server, payloads
 
 PAYLOADS = int(os.environ.get("CORRUPT_PAYLOADS") or 8000)
@@ -47,6 +48,8 @@ def content(client: Client, key: str) -> object:
             flat = client.cmd("ZRANGE", key, 0, -1, "WITHSCORES")
             # Redis 7.0 prints some scores with more digits.
             return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2])]
+        case "stream":
+            return client.cmd("XRANGE", key, "-", "+"), stream_info(client, key)
         case other:
             raise AssertionError(other)
 
@@ -92,7 +95,7 @@ def use(client: Client, keys: list[str]) -> None:
     commands = [command for key in keys for command in uses.reads(kinds[key], key)]
     for command, reply in zip(commands, client.pipeline(commands)):
         if isinstance(reply, ReplyError):
-            assert reply.text.split()[0] in ("ERR", "WRONGTYPE", "NOTKEY"), (command, reply)
+            assert reply.text.split()[0] in ("ERR", "WRONGTYPE", "NOTKEY", "NOGROUP"), (command, reply)
     check_copies(client, keys)
     client.pipeline([command for key in keys for command in uses.writes(kinds[key], key)])
     check_copies(client, [key for key, there in zip(keys, client.pipeline([("EXISTS", key) for key in keys])) if there])

@@ -17,6 +17,8 @@ READS = {
              ("ZREVRANK", "one"), ("ZMSCORE", "one", "no"), ("ZCOUNT", "-inf", "+inf"), ("ZLEXCOUNT", "-", "+"),
              ("ZRANGEBYSCORE", "-inf", "(5", "LIMIT", 1, 3), ("ZREVRANGEBYLEX", "+", "-"), ("ZRANDMEMBER", 4, "WITHSCORES"),
              ("ZSCAN", 0, "COUNT", 100)],
+    "stream": [("XLEN",), ("XRANGE", "-", "+"), ("XRANGE", "(3", "9-5", "COUNT", 2), ("XREVRANGE", "+", "-"),
+               ("XPENDING", "group"), ("XPENDING", "group", "-", "+", 10), ("XPENDING", "other", "-", "+", 10, "bob")],
 }
 
 WRITES = {
@@ -31,6 +33,10 @@ WRITES = {
     "zset": [("ZADD", 1, "one", "-inf", "low"), ("ZADD", "GT", "CH", 5, "one"), ("ZINCRBY", 2, "one"), ("ZPOPMIN", 1),
              ("ZPOPMAX", 1), ("ZREM", "low"), ("ZREMRANGEBYRANK", 0, 0), ("ZREMRANGEBYSCORE", "(100", "inf"),
              ("ZADD", 3, "w" * 80)],
+    "stream": [("XADD", "*", "f", "v", "n", 7), ("XADD", "MAXLEN", "~", 2, "*", "f", "v"), ("XDEL", "1-0", "4-1"),
+               ("XACK", "group", "1-0", "9-5"), ("XCLAIM", "group", "carol", 0, "3-0", "4-1", "9-5", "FORCE"),
+               ("XAUTOCLAIM", "group", "bob", 0, "-", "COUNT", 3), ("XTRIM", "MINID", 5), ("XTRIM", "MAXLEN", 1),
+               ("XADD", "NOMKSTREAM", "*", "wide", "w" * 5000)],
 }
 
 ANY_READ = [("TYPE",), ("STRLEN",), ("EXISTS",), ("TTL",), ("TOUCH",)]
@@ -47,6 +53,10 @@ def of_key(command: tuple, key: str) -> tuple:
 def reads(kind: str, key: str) -> list[tuple]:
     plain = [of_key(command, key) for command in ANY_READ + READS[kind]]
     algebra = [("ZUNION", 2, key, "other:set"), ("SORT", key, "ALPHA", "LIMIT", 0, 5)] if kind in ("set", "zset") else []
+    if kind == "stream":
+        algebra = [("XINFO", "STREAM", key, "FULL", "COUNT", 0), ("XINFO", "GROUPS", key), ("XINFO", "CONSUMERS", key, "group"),
+                   ("XREAD", "STREAMS", key, "0"), ("XREADGROUP", "GROUP", "group", "alice", "STREAMS", key, ">"),
+                   ("XREADGROUP", "GROUP", "group", "alice", "STREAMS", key, "0")]
     return plain + [(*words, key) for words in WITH_WORD] + algebra
 
 

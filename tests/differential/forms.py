@@ -241,6 +241,37 @@ LEXICOGRAPHIC = """
 1 * SET lexkey v
 """
 
+STREAMS = """
+34 * XADD k newid {m v}
+6 * XADD k [NOMKSTREAM] [MAXLEN [=|~] count|MINID [=|~] id] newid {m v}
+2 * XADD k MAXLEN ~ count LIMIT count newid m v
+6 * XDEL k {id}
+4 * XTRIM k (MAXLEN|MAXLEN =|MAXLEN ~) count [LIMIT count]
+3 * XTRIM k (MINID|MINID =|MINID ~) id
+6 * XLEN k
+8 * XRANGE k idend idend [COUNT count]
+6 * XREVRANGE k idend idend [COUNT count]
+4 * XREAD [COUNT count] STREAMS k id
+3 * XREAD [COUNT count] STREAMS k k id (id|$)
+2 * XSETID k id [ENTRIESADDED count] [MAXDELETEDID id]
+7 * XGROUP CREATE k group (id|$|0) [MKSTREAM]
+2 * XGROUP (CREATE|SETID) k group (id|$) [ENTRIESREAD count]
+1 * XGROUP DESTROY k group
+3 * XGROUP (CREATECONSUMER|DELCONSUMER) k group consumer
+16 * XREADGROUP GROUP group consumer [COUNT count] [NOACK] STREAMS k >
+5 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k id
+3 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k k (>|id) >
+6 * XACK k group {id}
+5 * XPENDING k group
+5 * XPENDING k group [IDLE 0] idend idend count [consumer]
+7 * XCLAIM k group consumer (0|3600000) {id} [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]
+5 * XAUTOCLAIM k group consumer (0|3600000) idend [COUNT count] [JUSTID]
+5 * XINFO STREAM k
+3 * XINFO GROUPS k
+1 * XINFO (STREAM|CONSUMERS) k (group|FULLER)
+2 * DEL k
+"""
+
 KEYS = """
 12 * DEL {any}
 5 * UNLINK {any}
@@ -299,6 +330,7 @@ FAMILIES = {
     "hashes": (HASHES, 17),
     "sorted_sets": (SORTED_SETS, 24),
     "lexicographic": (LEXICOGRAPHIC, 4),
+    "streams": (STREAMS, 22),
     "keys": (KEYS, 16),
     "rare": (RARE, 1),
 }

@@ -19,6 +19,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
     "lists": [b"l0", b"l1", b"l2", b"{t}l", b"long" * 20],
     "sets": [b"e0", b"e1", b"e2", b"{t}e"],
     "hashes": [b"h0", b"h1", b"{t}h"],
+    "streams": [b"t0", b"t1", b"{t}t"],
     "sorted_sets": [b"z0", b"z1", b"z2", b"{t}z"],
 }
 ALL_KEYS = list(dict.fromkeys(key for pool in KEY_POOLS.values() for key in pool)) + [b"{t}", b"{}x", b"free"]
@@ -287,8 +288,39 @@ class KeyChooser:
         self.emit(rng, out)
 
 
+class StreamIds:
+    """IDs of entries, which grow while a script goes on; most of those that are asked for exist or existed lately."""
+
+    _ODD = (b"0", b"0-0", b"0-1", b"-", b"+", b"*x", b"x", b"1-x", b"18446744073709551615-18446744073709551615", b"007-1", b"")
+
+    def __init__(self) -> None:
+        self.ms = 1
+
+    def emit_new(self, rng: random.Random, out: list) -> None:
+        roll = rng.random()
+        if roll < 0.03:
+            out.append(self._ODD[int(rng.random() * 8)])
+            return
+        self.ms += rng.randrange(3)
+        out.append(b"%d-*" % self.ms if roll < 0.7 else b"%d-%d" % (self.ms, rng.randrange(4)) if roll < 0.95 else b"%d" % self.ms)
+
+    def emit(self, rng: random.Random, out: list) -> None:
+        roll = rng.random()
+        ms = max(0, self.ms - rng.randrange(25))
+        out.append(b"%d-%d" % (ms, rng.randrange(3)) if roll < 0.75 else b"%d" % ms if roll < 0.95 else rng.choice(self._ODD))
+
+    def emit_end(self, rng: random.Random, out: list) -> None:
+        if rng.random() < 0.5:
+            out.append(rng.choice((b"-", b"+")))
+            return
+        self.emit(rng, out)
+        if rng.random() < 0.3:
+            out[-1] = b"(" + out[-1]
+
+
 def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
     """Every lowercase word that forms.py may use, for a reference of this version (see NOT_ASKED in differences.py)."""
+    ids = StreamIds()
     smallest = _SMALLEST if version >= (7, 2) else b"-1"
     return {
         "k": keys.emit,
@@ -316,6 +348,11 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "sortpattern": _pick([b"w-*", b"w-*", b"w-*->F", b"*->F", b"*", b"w-*x", b"{t}*"]),
         "getpattern": _pick([b"w-*", b"w-*->F", b"*->F", b"*", b"#", b"nosuch", b"w-*x", b"{t}*"]),
         "weightkey": _pick([b"w-0", b"w-1", b"w-2", b"w-3", b"w-5", b"w-a", b"w-b", b"w-7x", b"{t}1", b"{t}2"]),
+        "newid": ids.emit_new,
+        "id": ids.emit,
+        "idend": ids.emit_end,
+        "group": _pick([b"g0", b"g0", b"g1", b"none"]),
+        "consumer": _pick([b"alice", b"bob", b"carol"]),
         "lon": _degrees(180, (b"180", b"-180", b"0", b"181", b"x", b"inf")),
         "lat": _degrees(85, (b"85.05112878", b"-85.05112878", b"0", b"86", b"x", b"nan")),
         "radius": _radius,

@@ -61,6 +61,27 @@ def sorted_sets() -> Commands:
     yield "ZADD", "zset:wide", 1, "w" * 65, -1, "v"
 
 
+def streams() -> Commands:
+    """All consumers are as active as they were seen: Redis 7.0 cannot keep anything else."""
+    for i in range(1, 301):
+        yield "XADD", "stream:long", f"{i // 3 + 1}-{i % 3}", "field", f"value {i}", "n", i * 1000
+    for i in range(1, 6):
+        yield "XADD", "stream", f"{i}-1", *(("same", i) if i != 3 else ("other", b"\x00\xff", "more", "z" * 5000))
+    yield "XADD", "stream", "9223372036854775808-18446744073709551615", "", ""
+    yield "XDEL", "stream", "2-1", "9223372036854775808-18446744073709551615"
+    yield "XTRIM", "stream:long", "MAXLEN", 250
+    yield "XTRIM", "stream:long", "MINID", "~", "50"
+    yield "XGROUP", "CREATE", "stream", "group", "0"
+    yield "XGROUP", "CREATE", "stream", "second group", "$", "ENTRIESREAD", 5
+    yield "XREADGROUP", "GROUP", "group", "alice", "COUNT", 2, "STREAMS", "stream", ">"
+    yield "XREADGROUP", "GROUP", "group", "bob", "STREAMS", "stream", ">"
+    yield "XCLAIM", "stream", "group", "bob", 0, "1-1", "TIME", 1_700_000_000_000, "RETRYCOUNT", 7
+    yield "XACK", "stream", "group", "5-1"
+    yield "XGROUP", "CREATE", "stream:empty", "group", "0-5", "MKSTREAM"
+    yield "XADD", "stream:emptied", "MAXLEN", 0, "7-7", "f", "v"
+    yield "XSETID", "stream:emptied", "9-9", "ENTRIESADDED", 12, "MAXDELETEDID", "8-8"
+
+
 def fill(server: Server) -> None:
     """Writes the content: all of it into database 0, some of it into each of the others."""
     with server.client(timeout=60) as client:
@@ -68,12 +89,14 @@ def fill(server: Server) -> None:
             client.cmd("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "4000b")
         everything = [*strings(), *lists(), *sets(), *hashes(), *sorted_sets()]
         run(client, everything)
+        run(client, [*streams()])
         for key in ("int:1", "same:45", "list:small", "list:long", "set:16", "set:small", "hash:large", "zset:ties"):
             client.cmd("PEXPIREAT", key, FAR_MS + len(key))
         run(client, [("SET", f"many:{i}", f"value {i}", *(("PXAT", FAR_MS + i) if i % 7 == 0 else ())) for i in range(5000)])
         for db in range(1, 16):
             client.cmd("SELECT", db)
             run(client, [command for i, command in enumerate(everything) if i % 15 == db - 1 or i % 20 == 0])
+            run(client, [*streams()])
             client.cmd("SET", "database", db, "PXAT", FAR_MS + db)
 
 
@@ -88,6 +111,9 @@ def churn(server: Server, seed: int) -> None:
             ("LPUSH", f"churn:list:{seed}", *range(100)), ("LTRIM", f"churn:list:{seed}", 10, 60), ("LMOVE", f"churn:list:{seed}", "moved", "LEFT", "RIGHT"),
             ("SADD", "churn:set", *(rng.randrange(1000) for _ in range(50))), ("SPOP", "churn:set", 5), ("SMOVE", "churn:set", "set:small", 1),
             ("SUNIONSTORE", "churn:union", "churn:set", "set:small"), ("HINCRBY", "hash:small", "n", 5), ("HDEL", "hash:small", "f"),
+            ("XADD", "stream:long", "MAXLEN", "~", 100, "*", "churn", seed), ("XADD", "stream", f"9223372036854775900-{seed}", "s", seed),
+            ("XREADGROUP", "GROUP", "group", "carol", "STREAMS", "stream", ">"), ("XAUTOCLAIM", "stream", "group", "alice", 0, "-", "COUNT", 1),
+            ("XGROUP", "SETID", "stream", "second group", "4-1"), ("XDEL", "stream", "3-1"), ("COPY", "stream", f"stream:{seed}"),
             ("ZINCRBY", "zset:ties", 0.5, "a"), ("ZRANGESTORE", "churn:zset", "zset:ties", 0, -1), ("ZPOPMAX", "churn:zset"),
             ("GETDEL", f"many:{seed}"), ("SET", "short", "lived", "PXAT", FAR_MS), ("GETEX", "short", "PERSIST"),
             ("DEL", "same:1", "same:44", "noise:45"), ("MSET", *(w for i in range(50) for w in (f"mset:{i}", seed))),

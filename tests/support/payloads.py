@@ -191,6 +191,33 @@ def _flat(pairs) -> list[bytes]:
     return [text for pair in pairs for text in pair]
 
 
+def _stream(type_: int) -> bytes:
+    """Two nodes with deleted entries and fields of their own, two groups, pending entries, consumers."""
+    def stream_id(ms: int, seq: int) -> bytes:
+        return struct.pack(">QQ", ms, seq)
+
+    first = [2, 1, 2, b"f", b"n", 0, 2, 0, 0, b"v", 100, 5, 3, 2, 0, b"w", -1, 5, 0, 3, 1, 1, b"g", b"x" * 30, 6]
+    second = [1, 0, 1, b"f", 0, 2, 0, 0, 1 << 40, 4]
+    body = length(2) + string(stream_id(1, 0)) + string(listpack(first)) + string(stream_id(9, 5)) + string(listpack(second))
+    body += length(3) + length(9) + length(5)
+    if type_ > 15:
+        body += length(1) + length(0) + length(3) + length(0) + length(4)
+    body += length(2)
+    for name, pending in ((b"group", [(1, 0), (3, 0), (9, 5)]), (b"other", [])):
+        body += string(name) + length(9) + length(5)
+        if type_ > 15:
+            body += length(4)
+        body += length(len(pending)) + b"".join(stream_id(*i) + struct.pack("<q", 1_700_000_000_000) + length(2) for i in pending)
+        consumers = [(b"alice", pending[:2]), (b"bob", pending[2:])]
+        body += length(len(consumers))
+        for consumer, own in consumers:
+            body += string(consumer) + struct.pack("<q", 1_700_000_000_500)
+            if type_ > 19:
+                body += struct.pack("<q", 1_700_000_000_400 if own else -1)
+            body += length(len(own)) + b"".join(stream_id(*i) for i in own)
+    return body
+
+
 def samples() -> dict[str, bytes]:
     """A body (type and value) of every type and encoding that can hold a value of ours, by name."""
     texts = [item if isinstance(item, bytes) else str(item).encode() for item in MIXED]
@@ -236,6 +263,10 @@ def samples() -> dict[str, bytes]:
         "set-near": b"\x02" + length(3) + b"\x02f1\x02f2\x02f3",
         "zset-listpack-near": b"\x11" + string(listpack([b"f1", 1, b"f2", 1, b"f3", 2])),
         "zset-ziplist-near": b"\x0c" + string(ziplist([b"f1", 1, b"f2", 1, b"f3", 2])),
+        "stream": b"\x0f" + _stream(15),
+        "stream-2": b"\x13" + _stream(19),
+        "stream-3": b"\x15" + _stream(21),
+        "stream-empty": b"\x13" + length(0) * 10,
         # Hashes of types that can carry an expiry per field, with none set.
         "hash-metadata": b"\x18" + b"\0" * 8 + length(2)
         + b"".join(b"\0" + string(f) + string(v) for f, v in PAIRS[:2]),
@@ -247,9 +278,6 @@ def samples() -> dict[str, bytes]:
 def refused() -> dict[str, bytes]:
     """Bodies of types that other servers have and ours does not hold."""
     return {
-        "stream": b"\x0f\x00\x00\x00\x00\x00",
-        "stream-2": b"\x13\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
-        "stream-3": b"\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
         "module": b"\x07" + b"\x81" + b"\x11" * 8 + b"\x00",
         "field-expiry": b"\x18" + struct.pack("<Q", 5000) + length(1) + b"\x01" + string(b"f") + string(b"v"),
         "unknown": b"\x63abc",
