@@ -96,7 +96,7 @@ impl Stream {
     }
 
     pub fn node_count(&self) -> usize {
-        1 + self.nodes.len()
+        self.nodes.len()
     }
 
     /// The ID an entry added at this time gets.

@@ -35,6 +35,7 @@ fn nodes_have_the_bytes_of_redis() {
     add(&mut stream, 3, &["f", "w", "n", "-1"], &limits);
     add(&mut stream, 4, &["g", "x"], &limits);
     stream.delete([StreamId::new(3, 0)].into_iter());
+    assert_eq!((stream.node_count(), stream.nodes().len()), (1, 1));
     let (key, pack) = stream.nodes().next().expect("there are entries");
     assert_eq!(key, StreamId::new(1, 0));
     let text: Vec<String> = pack
