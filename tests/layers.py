@@ -19,8 +19,9 @@ ALLOWED = {
     "commands": {"keyspace", "datatypes", "resp"},
     "persistence": {"keyspace", "datatypes"},
     "check": {"persistence"},
+    "scripting": {"datatypes", "resp"},
     "fuzz": {"config", "datatypes", "keyspace", "persistence", "resp"},
-    "server": {"check", "commands", "config", "datatypes", "keyspace", "persistence", "reactor", "resp"},
+    "server": {"check", "commands", "config", "datatypes", "keyspace", "persistence", "reactor", "resp", "scripting"},
 }
 
 

@@ -26,6 +26,7 @@ bitflags::bitflags! {
         const DANGEROUS = 1 << 17;
         const CONNECTION = 1 << 18;
         const TRANSACTION = 1 << 19;
+        const SCRIPTING = 1 << 20;
     }
 }
 
@@ -68,6 +69,7 @@ fn of_group(group: Group) -> Categories {
         Group::Connection => Categories::CONNECTION,
         Group::Server => Categories::empty(),
         Group::Transactions => Categories::TRANSACTION,
+        Group::Scripting => Categories::SCRIPTING,
         Group::Pubsub => Categories::empty(),
     }
 }

@@ -60,6 +60,7 @@ pub enum Group {
     Server,
     Transactions,
     Pubsub,
+    Scripting,
 }
 
 /// Where a command's function runs.
@@ -119,6 +120,8 @@ pub enum HostCommand {
     ConfigSet,
     Debug,
     Discard,
+    Eval,
+    Evalsha,
     Exec,
     Hello,
     Info,
@@ -136,6 +139,11 @@ pub enum HostCommand {
     Quit,
     Reset,
     Save,
+    ScriptDebug,
+    ScriptExists,
+    ScriptFlush,
+    ScriptKill,
+    ScriptLoad,
     Select,
     Shutdown,
     Spublish,

@@ -13,6 +13,7 @@ use crate::{
 static FAMILIES: &[&[Command]] = &[
     host::COMMANDS,
     host::acl::COMMANDS,
+    host::scripting::COMMANDS,
     pubsub::COMMANDS,
     docs::COMMANDS,
     keys::COMMANDS,

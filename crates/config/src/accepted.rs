@@ -1,5 +1,5 @@
-//! Directives of Redis, and of Valkey, whose part of the server does not exist here: replication, cluster, TLS, scripting,
-//! eviction, modules, tracking, and others.
+//! Directives of Redis, and of Valkey, whose part of the server does not exist here: replication, cluster, TLS,
+//! modules, tracking, and others.
 //!
 //! Their values are checked, kept, and reported by CONFIG GET, so that existing configuration files and tools keep
 //! working; nothing looks at them. `Config::accepted_only_in_use` names those that were changed, for the log.
@@ -83,7 +83,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("loading-process-events-interval-bytes", int(1024, I32_MAX), "2097152").flags(F::HIDDEN),
 
     // Scripts, modules, users.
-    row("busy-reply-threshold", int(0, I64_MAX), "5000").old_name("lua-time-limit"),
     row("lua-enable-deprecated-api", Bool, "no").flags(F::IMMUTABLE).flags(F::HIDDEN),
     row("enable-module-command", Enum(&["no", "yes", "local"]), "no").flags(F::IMMUTABLE),
 

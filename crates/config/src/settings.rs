@@ -182,6 +182,10 @@ settings! {
     maxmemory_policy: MaxmemoryPolicy,
     /// Keys looked at for one that is evicted.
     maxmemory_samples: u32,
+    /// Milliseconds after which what a script holds is answered BUSY, and the script can be killed; 0: never.
+    busy_reply_threshold_ms: u64,
+    /// What the scripts of one worker may use in Lua; 0: any.
+    script_memory_limit_bytes: u64,
     /// How long a command may evict, from 0 (hardly) to 100 (until it is done).
     maxmemory_eviction_tenacity: u32,
     lfu_log_factor: u32,

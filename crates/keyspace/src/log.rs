@@ -23,6 +23,15 @@ pub struct Log {
 pub struct Mark {
     at: usize,
     effects: u64,
+    selected: Option<DbIndex>,
+}
+
+/// Effects that were taken out of the log, to be put back later.
+pub struct Cut {
+    bytes: Vec<u8>,
+    effects: u64,
+    /// The selected database in front of them and behind them.
+    selected: [Option<DbIndex>; 2],
 }
 
 impl Log {
@@ -68,9 +77,7 @@ impl Log {
         let before = self.buf.len();
         if self.selected != Some(db) {
             self.selected = Some(db);
-            let mut index = itoa::Buffer::new();
-            let select = [b"SELECT".as_slice(), index.format(db.0).as_bytes()];
-            put_command(&mut self.buf, select.into_iter());
+            self.put_select(db);
         }
         put_command(&mut self.buf, argv);
         self.appended += (self.buf.len() - before) as u64;
@@ -81,7 +88,47 @@ impl Log {
         Mark {
             at: self.buf.len(),
             effects: self.effects,
+            selected: self.selected,
         }
+    }
+
+    /// Takes out what was appended since the mark, which no swap may have followed.
+    pub fn cut(&mut self, mark: Mark) -> Cut {
+        let bytes = self.buf.split_off(mark.at);
+        self.appended -= bytes.len() as u64;
+        let effects = self.effects_since(mark);
+        self.effects -= effects;
+        let selected = [mark.selected, self.selected];
+        self.selected = mark.selected;
+        Cut {
+            bytes,
+            effects,
+            selected,
+        }
+    }
+
+    /// Appends what was cut out, and returns the mark in front of it.
+    pub fn put_back(&mut self, cut: Cut) -> Mark {
+        let mark = self.mark();
+        let [before, behind] = cut.selected;
+        if cut.bytes.is_empty() || !self.enabled {
+            return mark;
+        }
+        let len = self.buf.len();
+        if let Some(db) = before.filter(|db| self.selected != Some(*db)) {
+            self.put_select(db);
+        }
+        self.buf.extend_from_slice(&cut.bytes);
+        self.appended += (self.buf.len() - len) as u64;
+        self.effects += cut.effects;
+        self.selected = behind;
+        mark
+    }
+
+    fn put_select(&mut self, db: DbIndex) {
+        let mut index = itoa::Buffer::new();
+        let select = [b"SELECT".as_slice(), index.format(db.0).as_bytes()];
+        put_command(&mut self.buf, select.into_iter());
     }
 
     /// How many effects were appended since the mark, which no swap may have followed.
@@ -168,6 +215,20 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&bytes), expected);
         assert_eq!(end, Lsn(expected.len() as u64));
         assert!(log.is_empty());
+        let mark = log.mark();
+        log.append(DbIndex(3), &[b"DEL", b"cut"]);
+        log.append(DbIndex(4), &[b"DEL", b"cut"]);
+        let cut = log.cut(mark);
+        assert_eq!((log.is_empty(), log.end()), (true, end));
+        let before_cut = (log.start_file(), log.put_back(cut)).1;
+        assert_eq!(log.effects_since(before_cut), 2);
+        log.swap(&mut bytes);
+        let expected = "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$3\r\nDEL\r\n$3\r\ncut\r\n\
+             *2\r\n$6\r\nSELECT\r\n$1\r\n4\r\n*2\r\n$3\r\nDEL\r\n$3\r\ncut\r\n";
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        log.append(DbIndex(3), &[b"DEL", b"gone"]);
+        log.swap(&mut bytes);
+        let end = log.end();
         log.append(DbIndex(3), &[b"DEL", b"c"]);
         log.annotate(b"#note\r\n");
         let before = end;

@@ -52,6 +52,9 @@ pub struct Shard {
     /// Until then keys whose time has passed are absent, but stay.
     pub expiry_paused_until: UnixMillis,
     signals: Signals,
+    /// A script that is interrupted has the shard to itself, though nobody holds the baton: commands are refused, and
+    /// nothing changes.
+    pub reserved: bool,
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
     expire_db: usize,
@@ -80,6 +83,7 @@ impl Shard {
             after_due: false,
             expiry_paused_until: UnixMillis(0),
             signals: Signals::default(),
+            reserved: false,
             garbage,
             expire_db: 0,
             candidates: Candidates::default(),

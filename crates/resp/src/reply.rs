@@ -58,6 +58,11 @@ impl<'a> Reply<'a> {
         self.line(b'+', text.as_bytes());
     }
 
+    /// As [`Reply::simple`], of bytes.
+    pub fn status(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
     /// An error: its code (`ERR`, `WRONGTYPE`...) and text, without the leading `-`.
     pub fn error(&mut self, text: &[u8]) {
         self.line(b'-', text);
@@ -141,6 +146,19 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// An integer of any size, by its digits; a bulk string in RESP2.
+    pub fn big_number(&mut self, digits: &[u8]) {
+        if self.is_resp3() {
+            self.line(b'(', digits);
+        } else {
+            let clean: Vec<u8> = digits
+                .iter()
+                .map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b })
+                .collect();
+            self.bulk(&clean);
+        }
+    }
+
     /// A truth value: `#t` or `#f`, in RESP2 the integers 1 and 0.
     pub fn boolean(&mut self, value: bool) {
         match (self.is_resp3(), value) {
@@ -185,6 +203,27 @@ impl<'a> Reply<'a> {
         let at = self.out.len();
         let count = elements(self);
         self.insert_header(at, if self.is_resp3() { b'~' } else { b'*' }, count);
+    }
+
+    /// Puts an array's head in front of `len` replies that were written from `at` on.
+    pub fn insert_array(&mut self, at: usize, len: usize) {
+        self.insert_header(at, b'*', len);
+    }
+
+    /// As [`Reply::insert_array`], for a map of `len` pairs.
+    pub fn insert_map(&mut self, at: usize, len: usize) {
+        let (kind, len) = if self.is_resp3() {
+            (b'%', len)
+        } else {
+            (b'*', 2 * len)
+        };
+        self.insert_header(at, kind, len);
+    }
+
+    /// As [`Reply::insert_array`], for a set.
+    pub fn insert_set(&mut self, at: usize, len: usize) {
+        let kind = if self.is_resp3() { b'~' } else { b'*' };
+        self.insert_header(at, kind, len);
     }
 
     fn insert_header(&mut self, at: usize, kind: u8, count: usize) {

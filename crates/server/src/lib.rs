@@ -23,6 +23,7 @@ pub mod recovery;
 mod renames;
 mod replay;
 mod safe_point;
+mod scripts;
 mod session;
 mod shared;
 mod signals;

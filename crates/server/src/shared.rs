@@ -20,6 +20,7 @@ use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::renames::Renames;
 use crate::safe_point::SafePoint;
+use crate::scripts::Scripts;
 use crate::snapshot::SnapshotState;
 use crate::stats::{ServerStats, WorkerStats};
 use crate::worker::mailbox::{Mailbox, Message};
@@ -75,6 +76,7 @@ pub struct Server {
     pub snapshot: SnapshotState,
     pub memory: MemoryLimit,
     pub acl: Acl,
+    pub scripts: Scripts,
     pub aof: Aof,
     pub coordinator: Sender<coordinator::Request>,
     /// Read the dataset first; commands without the flag `loading` are refused meanwhile.
@@ -120,6 +122,7 @@ impl Server {
             snapshot: SnapshotState::new(identity.started_at),
             memory: MemoryLimit::new(shards.len()),
             acl: Acl::new(users),
+            scripts: Scripts::new(worker_count),
             last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
             clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
             identity,

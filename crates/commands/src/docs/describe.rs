@@ -173,6 +173,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Server => "server",
         Group::Transactions => "transactions",
         Group::Pubsub => "pubsub",
+        Group::Scripting => "scripting",
     }
 }
 

@@ -30,6 +30,7 @@ impl Reason {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Context {
     Toplevel,
+    Lua,
     Multi,
 }
 
@@ -37,6 +38,7 @@ impl Context {
     pub fn word(self) -> &'static str {
         match self {
             Context::Toplevel => "toplevel",
+            Context::Lua => "lua",
             Context::Multi => "multi",
         }
     }

@@ -115,6 +115,23 @@ impl Worker {
         })
     }
 
+    /// As [`Worker::admit_user`], of a command of a script.
+    pub(crate) fn admit_scripted(
+        &self,
+        c: &mut Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+    ) -> CommandResult {
+        c.in_script = true;
+        let result = self.admit_user(c, command, argv);
+        c.in_script = false;
+        result.map_err(|refusal| {
+            let text = refusal.text();
+            let text = text.strip_prefix(b"NOPERM ").unwrap_or(text);
+            [b"ERR ACL failure in script: ", text].concat().into()
+        })
+    }
+
     /// As [`Worker::admit_user`], of a command that was allowed when it was queued by MULTI.
     pub(crate) fn admit_queued(
         &self,
@@ -163,6 +180,7 @@ impl Worker {
             count: 1,
             reason,
             context: match c.transaction {
+                _ if c.in_script => Context::Lua,
                 Some(_) => Context::Multi,
                 None => Context::Toplevel,
             },

@@ -10,6 +10,7 @@ mod digest;
 mod info;
 mod persistence;
 mod pubsub;
+mod script;
 pub mod transaction;
 pub mod wait;
 
@@ -18,7 +19,8 @@ use keyspace::View;
 use resp::Argv;
 
 use crate::load::ReplyTo;
-use crate::pubsub::Kind;
+use crate::pubsub::Kind as Subscribed;
+use crate::scripts::Kind;
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
 use crate::worker::Worker;
@@ -32,10 +34,13 @@ pub enum Host<'h, 'v> {
 }
 
 impl Host<'_, '_> {
-    fn in_transaction(&self) -> bool {
+    pub(crate) fn in_transaction(&self) -> bool {
         matches!(self, Host::InTransaction(_))
     }
 }
+
+/// Those that run scripts, whose keys are known when they ask for them: EXEC takes all batons for them.
+pub const SCRIPT_HOST_COMMANDS: &[HostCommand] = &[HostCommand::Eval, HostCommand::Evalsha];
 
 /// Those that look at all shards, so that EXEC takes all batons for them.
 pub const ALL_SHARDS_HOST_COMMANDS: &[HostCommand] = &[
@@ -90,32 +95,47 @@ impl Worker {
             HostCommand::ConfigSet => self.config_set(c, argv, &mut situation),
             HostCommand::Debug => self.debug(c, argv, situation),
             HostCommand::Discard => self.discard(c),
+            HostCommand::Eval => self.eval(c, command, argv, situation, false),
+            HostCommand::Evalsha => self.eval(c, command, argv, situation, true),
             HostCommand::Exec => self.exec(c),
             HostCommand::Hello => self.hello(c, command, argv),
             HostCommand::Info => self.info(c, argv, situation),
             HostCommand::Lastsave => self.lastsave(c),
             HostCommand::Multi => self.multi(c),
             HostCommand::Ping => self.ping(c, argv),
-            HostCommand::Psubscribe => self.subscribe(c, argv, Kind::Pattern, &situation),
-            HostCommand::Publish => self.publish_command(c, argv, Kind::Channel, &mut situation),
-            HostCommand::PubsubChannels => self.pubsub_channels(c, argv, Kind::Channel),
+            HostCommand::Psubscribe => self.subscribe(c, argv, Subscribed::Pattern, &situation),
+            HostCommand::Publish => {
+                self.publish_command(c, argv, Subscribed::Channel, &mut situation)
+            }
+            HostCommand::PubsubChannels => self.pubsub_channels(c, argv, Subscribed::Channel),
             HostCommand::PubsubNumpat => self.pubsub_numpat(c),
-            HostCommand::PubsubNumsub => self.pubsub_numsub(c, argv, Kind::Channel),
-            HostCommand::PubsubShardchannels => self.pubsub_channels(c, argv, Kind::ShardChannel),
-            HostCommand::PubsubShardnumsub => self.pubsub_numsub(c, argv, Kind::ShardChannel),
-            HostCommand::Punsubscribe => self.unsubscribe(c, argv, Kind::Pattern, &situation),
+            HostCommand::PubsubNumsub => self.pubsub_numsub(c, argv, Subscribed::Channel),
+            HostCommand::PubsubShardchannels => {
+                self.pubsub_channels(c, argv, Subscribed::ShardChannel)
+            }
+            HostCommand::PubsubShardnumsub => self.pubsub_numsub(c, argv, Subscribed::ShardChannel),
+            HostCommand::Punsubscribe => self.unsubscribe(c, argv, Subscribed::Pattern, &situation),
             HostCommand::Quit => self.quit(c),
             HostCommand::Reset => self.reset(c),
             HostCommand::Save => self.save(c),
+            HostCommand::ScriptDebug => self.script_debug(c, argv),
+            HostCommand::ScriptExists => self.script_exists(c, argv),
+            HostCommand::ScriptFlush => self.script_flush(c, argv),
+            HostCommand::ScriptKill => self.script_kill(c, Kind::Script),
+            HostCommand::ScriptLoad => self.script_load(c, argv),
             HostCommand::Select => self.select(c, argv),
             HostCommand::Shutdown => self.shutdown(c, argv),
             HostCommand::Spublish => {
-                self.publish_command(c, argv, Kind::ShardChannel, &mut situation)
+                self.publish_command(c, argv, Subscribed::ShardChannel, &mut situation)
             }
-            HostCommand::Ssubscribe => self.subscribe(c, argv, Kind::ShardChannel, &situation),
-            HostCommand::Subscribe => self.subscribe(c, argv, Kind::Channel, &situation),
-            HostCommand::Sunsubscribe => self.unsubscribe(c, argv, Kind::ShardChannel, &situation),
-            HostCommand::Unsubscribe => self.unsubscribe(c, argv, Kind::Channel, &situation),
+            HostCommand::Ssubscribe => {
+                self.subscribe(c, argv, Subscribed::ShardChannel, &situation)
+            }
+            HostCommand::Subscribe => self.subscribe(c, argv, Subscribed::Channel, &situation),
+            HostCommand::Sunsubscribe => {
+                self.unsubscribe(c, argv, Subscribed::ShardChannel, &situation)
+            }
+            HostCommand::Unsubscribe => self.unsubscribe(c, argv, Subscribed::Channel, &situation),
             HostCommand::Unwatch => self.unwatch(c),
             HostCommand::Wait => self.wait(c, command, argv, &situation),
             HostCommand::Waitaof => self.waitaof(c, command, argv, &situation),

@@ -10,7 +10,7 @@ use keyspace::{DbIndex, Key, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv};
 
 use crate::pause::may_change;
-use crate::session::{Host, ALL_SHARDS_HOST_COMMANDS};
+use crate::session::{Host, ALL_SHARDS_HOST_COMMANDS, SCRIPT_HOST_COMMANDS};
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
 use crate::worker::Worker;
@@ -48,6 +48,11 @@ impl Transaction {
 
     pub fn may_change(&self) -> bool {
         self.queued.iter().any(|(command, _)| may_change(command))
+    }
+
+    fn runs_scripts(&self) -> bool {
+        let runs = |command: &Command| matches!(command.run, Run::Host(host) if SCRIPT_HOST_COMMANDS.contains(&host));
+        self.queued.iter().any(|(command, _)| runs(command))
     }
 
     pub fn abort(&mut self) {
@@ -145,7 +150,19 @@ impl Worker {
         let server = self.server;
         let shards = shards_of(&transaction, &c.watches, server.slots);
         let start = c.out.len();
-        let mut guards = self.take_batons(&shards);
+        let guards = match transaction.runs_scripts() {
+            true => self
+                .check_free()
+                .and_then(|()| self.take_free_batons(&shards)),
+            false => self.take_free_batons(&shards),
+        };
+        let mut guards = match guards {
+            Ok(guards) => guards,
+            Err(busy) => {
+                self.forget_watches(c);
+                return Err(discarded_because_of(busy.text()));
+            }
+        };
         let marks: Vec<Mark> = guards.iter().map(|(_, guard)| guard.log.mark()).collect();
         let mut view = View::several(
             guards.iter_mut().map(|(_, guard)| &mut **guard).collect(),
@@ -201,14 +218,7 @@ impl Worker {
             .iter()
             .any(|(command, _)| command.is_write());
         let refusal = self.refusal_of_writes().filter(|_| writes)?;
-        Some(
-            [
-                b"EXECABORT Transaction discarded because of: ",
-                refusal.text(),
-            ]
-            .concat()
-            .into(),
-        )
+        Some(discarded_because_of(refusal.text()))
     }
 
     fn watches_hold(&self, watches: &Watches, view: &mut View<'_>) -> bool {
@@ -296,12 +306,23 @@ impl Worker {
     }
 }
 
+fn discarded_because_of(reason: &[u8]) -> CommandError {
+    [b"EXECABORT Transaction discarded because of: ", reason]
+        .concat()
+        .into()
+}
+
 fn shards_of(transaction: &Transaction, watches: &Watches, slots: keyspace::SlotMap) -> ShardSet {
     let mut shards = ShardSet::new(slots);
     for (command, argv) in &transaction.queued {
         match command.run {
             Run::AllShards(_) | Run::WholeDatabases(_) | Run::Cursor(_) => shards.add_all(),
-            Run::Host(host) if ALL_SHARDS_HOST_COMMANDS.contains(&host) => shards.add_all(),
+            Run::Host(host)
+                if ALL_SHARDS_HOST_COMMANDS.contains(&host)
+                    || SCRIPT_HOST_COMMANDS.contains(&host) =>
+            {
+                shards.add_all();
+            }
             Run::Keys(_) => shards.add_keys(command, argv.argv()),
             Run::Nowhere(_) | Run::Host(_) | Run::Container => {}
         }

@@ -51,6 +51,8 @@ pub struct Connection {
     pub no_touch: bool,
     pub no_evict: bool,
     pub transaction: Option<Transaction>,
+    /// What is checked is a command of a script's.
+    pub in_script: bool,
     pub watches: Watches,
     /// None when there are none.
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -109,6 +111,7 @@ impl Connection {
             no_touch: false,
             no_evict: false,
             transaction: None,
+            in_script: false,
             watches: Watches::default(),
             subscriptions: None,
             late: Late::default(),

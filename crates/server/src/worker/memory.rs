@@ -101,6 +101,19 @@ impl Worker {
         }
     }
 
+    /// Why a script may not use more memory, if it may not. With batons in hand nothing is evicted.
+    pub(crate) fn memory_refusal(&mut self, has_batons: bool) -> Option<CommandError> {
+        if !self.gate.is_due() {
+            return None;
+        }
+        if !has_batons {
+            return self.make_room().err();
+        }
+        let limit = self.config.maxmemory_bytes;
+        let is_short = limit > 0 && allocator::used_bytes() > limit;
+        (is_short && eviction(&self.config).is_none()).then_some(errors::OUT_OF_MEMORY)
+    }
+
     /// Evicts what the limit asks for though no command does. True when it has to go on soon.
     pub(super) fn evict_in_background(&mut self) -> bool {
         self.gate.is_due() && self.room() == Room::InTime
@@ -198,6 +211,7 @@ impl Worker {
         let begun = allocator::used_by_thread();
         let mut evicted = 0;
         while evicted < KEYS_AT_A_TIME
+            && !guard.reserved
             && guard.evict_one(eviction, samples, unlink, &mut self.env.rng)
         {
             evicted += 1;

@@ -14,9 +14,9 @@ pub mod posted;
 pub mod push;
 mod ready;
 pub mod route;
-mod run;
+pub(crate) mod run;
 mod serve;
-mod shown;
+pub(crate) mod shown;
 mod touched;
 mod waits;
 
@@ -32,6 +32,7 @@ use resp::Span;
 
 use crate::clock;
 use crate::pubsub::Publisher;
+use crate::scripts::WorkerScripts;
 use crate::session::wait::Wish;
 use crate::shared::Server;
 use crate::stats::WorkerStats;
@@ -83,6 +84,7 @@ pub struct Worker {
     serving_ready: bool,
     /// Keys that are ready, and served when no baton is held.
     deferred: VecDeque<Deferred>,
+    pub(crate) scripts: WorkerScripts,
     plan: Vec<Planned>,
     spans: Vec<Span>,
     touched: Touched,
@@ -126,6 +128,7 @@ impl Worker {
             postponed: Vec::new(),
             serving_ready: false,
             deferred: VecDeque::new(),
+            scripts: WorkerScripts::default(),
             plan: Vec::new(),
             spans: Vec::new(),
             touched: Touched::new(server.shards.len()),
@@ -177,6 +180,7 @@ impl Worker {
         self.serve_inbox(ShardIndex(self.index as u16));
         self.refresh_config();
         self.serve_wishes(reactor);
+        self.go_on_with_script(reactor);
         self.serve_held_up(reactor);
         self.end_overdue_waits(reactor);
         self.serve_postponed(reactor);
@@ -190,6 +194,9 @@ impl Worker {
         let mut timeout = self.next_cron.saturating_duration_since(clock::instant());
         if !self.held_up.is_empty() {
             timeout = timeout.min(HELD_UP_INTERVAL);
+        }
+        if self.is_interrupted() {
+            timeout = Duration::ZERO;
         }
         let deadline = self.deadlines.first().map(|(until, _)| *until);
         let pause_end = (!self.postponed.is_empty()).then(|| self.server.pause.until());
@@ -288,7 +295,8 @@ impl Worker {
         let active = server
             .active_expire
             .load(std::sync::atomic::Ordering::Relaxed)
-            && !server.is_loading();
+            && !server.is_loading()
+            && !guard.reserved;
         let databases = guard.databases() as u32;
         let expiring = (0..databases).any(|db| guard.db(keyspace::DbIndex(db)).expires_len() > 0);
         if active && expiring {

@@ -205,6 +205,15 @@ impl Worker {
                             last = Some(command);
                             break;
                         };
+                        if guard.reserved {
+                            self.release(held.take());
+                            tally.flush(stats);
+                            self.refuse_busy(c, command);
+                            tally.forget_time();
+                            used = item.end as usize;
+                            ran = index + 1;
+                            continue;
+                        }
                         if plan.len() > 1 && shard.0 < 64 && prefetched >> shard.0 & 1 == 0 {
                             prefetched |= 1 << shard.0;
                             prefetch(guard, c, &plan[index..], shard);
@@ -331,6 +340,15 @@ impl Worker {
         };
         logged.awaits = self.shown(shard, shows);
         (result, logged)
+    }
+
+    /// Answers a command that needs a shard which a slow script has.
+    #[cold]
+    fn refuse_busy(&mut self, c: &mut Connection, command: &'static Command) {
+        let busy = self.server.scripts.busy();
+        self.stats().of(command).rejected.add(1);
+        self.count_error(busy.text());
+        c.reply().error(busy.text());
     }
 
     /// Everything that is not the fast path: checks as Redis makes them, then the command.
@@ -550,7 +568,7 @@ impl Worker {
             return self.run_on_one(c, command, handler, argv, shard);
         }
         let start = c.out.len();
-        let mut guards = self.take_batons(&shards);
+        let mut guards = self.take_free_batons(&shards)?;
         let marks: Vec<_> = guards.iter().map(|(_, guard)| guard.log.mark()).collect();
         let mut view = View::several(
             guards.iter_mut().map(|(_, guard)| &mut **guard).collect(),
@@ -598,6 +616,10 @@ impl Worker {
             self.post(c, command, argv, shard);
             return Ok(());
         };
+        if held.1.reserved {
+            self.release(Some(held));
+            return Err(self.server.scripts.busy());
+        }
         let (caller, start) = (c.caller(), c.out.len());
         let (result, logged) = self.run_handler(
             handler,
@@ -674,7 +696,7 @@ impl Worker {
 
     /// Gives a baton back, after running what was posted meanwhile; see [`keyspace::post`].
     #[inline]
-    pub(super) fn release(&mut self, held: Option<Held>) {
+    pub(crate) fn release(&mut self, held: Option<Held>) {
         if let Some((shard, guard)) = held {
             self.server
                 .shard(shard)
@@ -734,15 +756,19 @@ impl Worker {
                 observer.serving(worker, conn, None);
             }
             let mut bytes = Vec::new();
-            let (result, logged) = self.run_handler(
-                handler,
-                command,
-                argv.argv(),
-                None,
-                caller,
-                shard,
-                &mut bytes,
-            );
+            let (result, logged) = if shard.reserved {
+                (Err(self.server.scripts.busy()), Logged::default())
+            } else {
+                self.run_handler(
+                    handler,
+                    command,
+                    argv.argv(),
+                    None,
+                    caller,
+                    shard,
+                    &mut bytes,
+                )
+            };
             let is_error = result.is_err();
             if let Err(error) = result {
                 resp::Reply::new(&mut bytes, caller.protocol).error(error.text());

@@ -182,6 +182,16 @@ impl Worker {
         self.server.workers[self.index]
             .connections
             .fetch_sub(1, Relaxed);
+        self.keep_for_script(c);
+    }
+
+    /// A script that was interrupted has replied to this connection, which goes on.
+    pub(crate) fn script_ended(&mut self, reactor: &mut Reactor, conn: ConnId) {
+        self.with_connection(conn, |worker, c| {
+            c.waiting = false;
+            c.flush_late(&worker.server.aof);
+            worker.go_on(reactor, c);
+        });
     }
 
     /// A connection's posted command has been run: its reply goes out and the connection goes on.

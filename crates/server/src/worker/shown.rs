@@ -17,6 +17,7 @@ use resp::Argv;
 use super::connection::Connection;
 use super::run::Held;
 use super::Worker;
+use crate::session::SCRIPT_HOST_COMMANDS;
 
 /// What a reply shows of a shard.
 #[derive(Clone, Copy)]
@@ -121,6 +122,15 @@ impl Worker {
         }
     }
 
+    /// Has the reply wait for all that these shards' logs hold.
+    pub(crate) fn note_shown_shards(&mut self, c: &mut Connection, start: usize, guards: &[Held]) {
+        if self.server.aof.fsyncs_always() {
+            for (_, guard) in guards.iter().filter(|(_, guard)| guard.log.is_enabled()) {
+                self.await_shown(c, start, guard, Some(guard.log.end()));
+            }
+        }
+    }
+
     fn await_key(&mut self, c: &mut Connection, start: usize, guards: &[Held], key: &[u8]) {
         let key = Key::new(key, &self.server.slots);
         let held = guards.iter().find(|(shard, _)| *shard == key.shard);
@@ -163,7 +173,7 @@ impl Worker {
 
 /// Calls `f` with each key that the command looks at. False when it looks at more than those, or
 /// at no key in particular.
-fn each_key_shown<'a>(
+pub(crate) fn each_key_shown<'a>(
     command: &'static Command,
     argv: Argv<'a>,
     mut f: impl FnMut(&'a [u8]),
@@ -178,6 +188,8 @@ fn each_key_shown<'a>(
             found && all
         }
         Run::AllShards(_) | Run::WholeDatabases(_) | Run::Cursor(_) => false,
-        Run::Nowhere(_) | Run::Host(_) | Run::Container => true,
+        // What a script in a transaction looks at is not noted.
+        Run::Host(host) => !SCRIPT_HOST_COMMANDS.contains(&host),
+        Run::Nowhere(_) | Run::Container => true,
     }
 }

@@ -1,0 +1,157 @@
+//! Rows of scripts and functions; `server` has what they do.
+
+use super::HELP;
+use crate::command::{Command, Flags, Group, HostCommand, Run};
+use crate::help;
+use crate::key_spec::KeySpec;
+
+const SCRIPTING: Command = Command {
+    group: Group::Scripting,
+    ..Command::DEFAULT
+};
+
+const CALL: Flags = Flags::NOSCRIPT
+    .union(Flags::STALE)
+    .union(Flags::SKIP_MONITOR)
+    .union(Flags::NO_MANDATORY_KEYS)
+    .union(Flags::MOVABLEKEYS);
+const CALL_READ_ONLY: Flags = CALL.union(Flags::READONLY);
+const KILL: Flags = Flags::NOSCRIPT.union(Flags::ALLOW_BUSY);
+const READ_WRITE: &[&str] = &["RW", "access", "update"];
+const READ: &[&str] = &["RO", "access"];
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "eval",
+        summary: "Runs a script in Lua.",
+        since: "2.6.0",
+        complexity: "Depends on the script that is executed.",
+        arity: -3,
+        flags: CALL,
+        keys: &[KeySpec {
+            notes: "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE",
+            ..KeySpec::counted(2, READ_WRITE)
+        }],
+        syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        run: Run::Host(HostCommand::Eval),
+        ..SCRIPTING
+    },
+    Command {
+        name: "evalsha",
+        summary: "Runs a script in Lua that is known by its SHA1.",
+        since: "2.6.0",
+        complexity: "Depends on the script that is executed.",
+        arity: -3,
+        flags: CALL,
+        keys: &[KeySpec::counted(2, READ_WRITE)],
+        syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        run: Run::Host(HostCommand::Evalsha),
+        ..SCRIPTING
+    },
+    Command {
+        name: "eval_ro",
+        summary: "Runs a script in Lua that may not write.",
+        since: "7.0.0",
+        complexity: "Depends on the script that is executed.",
+        arity: -3,
+        flags: CALL_READ_ONLY,
+        keys: &[KeySpec {
+            notes: "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS",
+            ..KeySpec::counted(2, READ)
+        }],
+        syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        run: Run::Host(HostCommand::Eval),
+        ..SCRIPTING
+    },
+    Command {
+        name: "evalsha_ro",
+        summary: "Runs a script in Lua that is known by its SHA1 and may not write.",
+        since: "7.0.0",
+        complexity: "Depends on the script that is executed.",
+        arity: -3,
+        flags: CALL_READ_ONLY,
+        keys: &[KeySpec::counted(2, READ)],
+        syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        run: Run::Host(HostCommand::Evalsha),
+        ..SCRIPTING
+    },
+    Command {
+        name: "script",
+        summary: "Manages the cache of scripts.",
+        since: "2.6.0",
+        complexity: "Depends on subcommand.",
+        arity: -2,
+        run: Run::Container,
+        subcommands: &[
+            Command {
+                name: "script|debug",
+                summary: "Chooses how the connection's scripts are debugged.",
+                since: "3.2.0",
+                arity: 3,
+                flags: Flags::NOSCRIPT,
+                syntax: "<YES | SYNC | NO>",
+                run: Run::Host(HostCommand::ScriptDebug),
+                ..SCRIPTING
+            },
+            Command {
+                name: "script|exists",
+                summary: "Tells which scripts are in the cache.",
+                since: "2.6.0",
+                complexity: "O(N) with N scripts asked for",
+                arity: -3,
+                flags: Flags::NOSCRIPT,
+                syntax: "sha1 [sha1 ...]",
+                run: Run::Host(HostCommand::ScriptExists),
+                tips: &[
+                    "request_policy:all_shards",
+                    "response_policy:agg_logical_and",
+                ],
+                ..SCRIPTING
+            },
+            Command {
+                name: "script|flush",
+                summary: "Empties the cache of scripts.",
+                since: "2.6.0",
+                complexity: "O(N) with N scripts in the cache",
+                arity: -2,
+                flags: Flags::NOSCRIPT,
+                syntax: "[ASYNC | SYNC]",
+                run: Run::Host(HostCommand::ScriptFlush),
+                tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+                ..SCRIPTING
+            },
+            Command {
+                name: "script|help",
+                summary: "Lists the subcommands.",
+                since: "5.0.0",
+                arity: 2,
+                flags: HELP,
+                run: Run::Nowhere(help::reply),
+                ..SCRIPTING
+            },
+            Command {
+                name: "script|kill",
+                summary: "Stops a script that takes long and has not written.",
+                since: "2.6.0",
+                arity: 2,
+                flags: KILL,
+                run: Run::Host(HostCommand::ScriptKill),
+                tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
+                ..SCRIPTING
+            },
+            Command {
+                name: "script|load",
+                summary: "Puts a script into the cache.",
+                since: "2.6.0",
+                complexity: "O(N) with N bytes of the script",
+                arity: 3,
+                flags: Flags::NOSCRIPT.union(Flags::STALE),
+                syntax: "script",
+                run: Run::Host(HostCommand::ScriptLoad),
+                tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+                ..SCRIPTING
+            },
+        ],
+        ..SCRIPTING
+    },
+];
