@@ -31,7 +31,6 @@ use Flags as F;
 #[rustfmt::skip]
 pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     // Memory limits.
-    row("maxmemory-clients", Kind::MemoryOrPercent, "0"),
     row("oom-score-adj", Enum(&["no", "yes", "relative", "absolute"]), "no").check(relative_is_yes),
     row("oom-score-adj-values", Kind::OomScores, "0 200 800"),
 

@@ -46,6 +46,30 @@ pub enum Kind {
     ReplicaOf,
 }
 
+/// So many bytes, or so many percent of maxmemory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryShare {
+    Bytes(u64),
+    Percent(u8),
+}
+
+impl Default for MemoryShare {
+    fn default() -> Self {
+        MemoryShare::Bytes(0)
+    }
+}
+
+impl MemoryShare {
+    pub fn of(self, maxmemory_bytes: u64) -> u64 {
+        match self {
+            MemoryShare::Bytes(bytes) => bytes,
+            MemoryShare::Percent(percent) => {
+                (u128::from(maxmemory_bytes) * u128::from(percent) / 100) as u64
+            }
+        }
+    }
+}
+
 /// After `seconds`, a snapshot is taken if there were `changes` or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavePoint {

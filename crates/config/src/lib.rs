@@ -27,7 +27,9 @@ pub use choices::{
     MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
 };
 pub use get_set::{Origin, SetError};
-pub use kind::{BufferLimit, BufferLimits, EventClasses, Kind, SavePoint, ShutdownOn, Value};
+pub use kind::{
+    BufferLimit, BufferLimits, EventClasses, Kind, MemoryShare, SavePoint, ShutdownOn, Value,
+};
 pub use load::{ConfigFileError, FileSystem, IncludeFiles, Source};
 pub use rewrite::{rewrite, REWRITE_HEADING};
 pub use settings::{Config, UserLine};

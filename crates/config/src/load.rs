@@ -417,8 +417,8 @@ mod tests {
 
     #[test]
     fn changed_directives_without_a_meaning_are_named() {
-        let config = load("maxmemory-clients 1gb\ntls-port 0\ntimeout 5").expect("good");
-        assert_eq!(config.accepted_only_in_use(), ["maxmemory-clients"]);
+        let config = load("jemalloc-bg-thread no\ntls-port 0\ntimeout 5").expect("good");
+        assert_eq!(config.accepted_only_in_use(), ["jemalloc-bg-thread"]);
     }
 
     #[test]

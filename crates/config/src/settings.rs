@@ -13,7 +13,7 @@ use crate::choices::{
     AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
     MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
 };
-use crate::kind::{BufferLimits, EventClasses, SavePoint, ShutdownOn, Value};
+use crate::kind::{BufferLimits, EventClasses, MemoryShare, SavePoint, ShutdownOn, Value};
 use crate::table;
 
 /// A `user` line of a configuration file, and where it stands.
@@ -179,6 +179,8 @@ settings! {
     // The memory limit, and who goes when it is reached.
     /// 0: none.
     maxmemory_bytes: u64,
+    /// What all clients may take together; 0: any amount.
+    maxmemory_clients: MemoryShare,
     maxmemory_policy: MaxmemoryPolicy,
     /// Keys looked at for one that is evicted.
     maxmemory_samples: u32,
@@ -212,6 +214,22 @@ impl Default for Config {
                 config
             })
             .clone()
+    }
+}
+
+impl Setting for MemoryShare {
+    fn to_value(&self) -> Value {
+        match self {
+            MemoryShare::Bytes(bytes) => Value::Bytes(*bytes),
+            MemoryShare::Percent(percent) => Value::Percent(*percent),
+        }
+    }
+    fn set_value(&mut self, value: Value) {
+        *self = match value {
+            Value::Bytes(bytes) => MemoryShare::Bytes(bytes),
+            Value::Percent(percent) => MemoryShare::Percent(percent),
+            other => mismatch(&other),
+        }
     }
 }
 

@@ -319,6 +319,7 @@ const MEANINGFUL: &[Directive] = &[
 
     // The memory limit, and who goes when it is reached.
     row!("maxmemory", Kind::Memory { min: 0, max: u64::MAX }, "0", maxmemory_bytes),
+    row!("maxmemory-clients", Kind::MemoryOrPercent, "0", maxmemory_clients),
     row!("maxmemory-policy", Enum(MaxmemoryPolicy::WORDS), "noeviction", maxmemory_policy),
     row!("busy-reply-threshold", int(0, I64_MAX), "5000", busy_reply_threshold_ms).old_name("lua-time-limit"),
     row!("script-memory-limit", memory(0), "2gb", script_memory_limit_bytes),

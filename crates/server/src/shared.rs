@@ -38,6 +38,8 @@ pub struct WorkerHandle {
     /// Connections that are blocked, and those of them that wait until a certain time.
     pub blocked: AtomicI64,
     pub timed_waits: AtomicI64,
+    /// What its connections take, while that is limited.
+    pub clients_bytes: AtomicI64,
     /// It wants to be woken when a log has become durable.
     pub awaits_durable: AtomicBool,
 }
@@ -96,6 +98,8 @@ pub struct Server {
     config_version: AtomicU64,
     /// Held by the thread that frees large values while it does, and by whoever forks.
     pub free_gate: Mutex<()>,
+    /// Held by the worker that disconnects clients because all together take too much.
+    pub client_eviction: Mutex<()>,
     /// Held while a config is changed: read, applied, published.
     pub config_change: Mutex<()>,
     /// A command about databases of more keys gets a generation of the AOF of its own. Fewer in a simulation, whose
@@ -143,6 +147,7 @@ impl Server {
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
             free_gate: Mutex::new(()),
+            client_eviction: Mutex::new(()),
             config_change: Mutex::new(()),
             logged_one_by_one_max: LOGGED_ONE_BY_ONE_MAX,
         }

@@ -321,6 +321,7 @@ pub fn assemble(
         connections: AtomicU32::new(0),
         blocked: AtomicI64::new(0),
         timed_waits: AtomicI64::new(0),
+        clients_bytes: AtomicI64::new(0),
         awaits_durable: AtomicBool::new(false),
     };
     let server = Box::new(Server::new(

@@ -48,6 +48,8 @@ pub struct WorkerStats {
     pub commands_posted: Counter,
     pub query_buffer_limit_disconnections: Counter,
     pub output_buffer_limit_disconnections: Counter,
+    /// For `maxmemory-clients`.
+    pub clients_evicted: Counter,
     pub expire_cycle_micros: Counter,
     /// Receives and sends.
     pub reads: Counter,
@@ -117,6 +119,7 @@ pub struct Totals {
     pub commands_posted: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
+    pub clients_evicted: u64,
     pub expire_cycle_micros: u64,
     pub reads: u64,
     pub writes: u64,
@@ -180,6 +183,7 @@ impl Totals {
         self.commands_posted += stats.commands_posted.get();
         self.query_buffer_limit_disconnections += stats.query_buffer_limit_disconnections.get();
         self.output_buffer_limit_disconnections += stats.output_buffer_limit_disconnections.get();
+        self.clients_evicted += stats.clients_evicted.get();
         self.expire_cycle_micros += stats.expire_cycle_micros.get();
         self.reads += stats.reads.get();
         self.writes += stats.writes.get();
@@ -210,6 +214,7 @@ impl Totals {
                 &mut self.output_buffer_limit_disconnections,
                 other.output_buffer_limit_disconnections,
             ),
+            (&mut self.clients_evicted, other.clients_evicted),
             (&mut self.expire_cycle_micros, other.expire_cycle_micros),
             (&mut self.reads, other.reads),
             (&mut self.writes, other.writes),

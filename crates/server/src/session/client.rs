@@ -380,7 +380,7 @@ impl Worker {
     }
 
     /// Closes another client's connection: from here on it runs nothing and is not listed.
-    pub(super) fn kill(&self, record: &ClientRecord) {
+    pub(crate) fn kill(&self, record: &ClientRecord) {
         record.killed.store(true, Relaxed);
         // What becomes ready from here on goes to others.
         let _ = record.take_wait();

@@ -71,6 +71,10 @@ pub struct Connection {
     pub drops_reply: bool,
     /// Receiving straight into `input`, which the event loop has meanwhile.
     pub receiving_large: bool,
+    /// What that buffer takes.
+    pub large_input_bytes: usize,
+    /// What was last counted against `maxmemory-clients`.
+    pub weighed_bytes: usize,
     /// Close once everything in `out` is sent; no request is processed any more.
     pub closing: bool,
     /// Already on the worker's list of connections with something to send.
@@ -121,6 +125,8 @@ impl Connection {
             postponed: false,
             drops_reply: false,
             receiving_large: false,
+            large_input_bytes: 0,
+            weighed_bytes: 0,
             closing: false,
             is_dirty: false,
             waits: Waits::default(),
@@ -210,16 +216,20 @@ impl Connection {
         let output = &record.output_capacity_bytes;
         output.store(self.out.capacity(), Relaxed);
         record.output_bytes.store(self.output_bytes(), Relaxed);
+        record.memory_bytes.store(self.memory_bytes(), Relaxed);
+    }
+
+    /// What this client takes.
+    pub fn memory_bytes(&self) -> usize {
         let subscriptions = self.subscriptions.as_ref();
         let own = size_of::<Connection>() + size_of::<ClientRecord>();
-        record.memory_bytes.store(
-            own + self.input.capacity()
-                + self.out.capacity()
-                + self.late.len()
-                + self.sending_bytes
-                + subscriptions.map_or(0, |own| own.memory_bytes()),
-            Relaxed,
-        );
+        own + self.input.capacity()
+            + self.large_input_bytes
+            + self.out.capacity()
+            + self.late.len()
+            + self.sending_bytes
+            + self.transaction.as_ref().map_or(0, Transaction::bytes)
+            + subscriptions.map_or(0, |own| own.memory_bytes())
     }
 
     /// Publishes what CLIENT LIST shows.

@@ -6,6 +6,7 @@
 
 pub mod after;
 pub mod blocked;
+mod client_memory;
 pub mod connection;
 pub mod environment;
 pub mod mailbox;
@@ -78,6 +79,10 @@ pub struct Worker {
     gate: MemoryGate,
     /// When connections have waited long enough.
     deadlines: BTreeSet<(UnixMillis, ConnId)>,
+    /// What all clients may take together; 0: any amount.
+    clients_bytes_max: u64,
+    /// They take more, but nobody can be disconnected.
+    weighed_in_vain: bool,
     /// Connections that a pause holds back, in the order in which they came.
     postponed: Vec<ConnId>,
     /// Keys are being served that have become ready.
@@ -109,6 +114,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(index: usize, server: &'static Server, seed: u64) -> Worker {
         let config = server.config();
+        let clients_bytes_max = config.maxmemory_clients.of(config.maxmemory_bytes);
         Worker {
             index,
             server,
@@ -125,6 +131,8 @@ impl Worker {
             wishes: Vec::new(),
             gate: MemoryGate::default(),
             deadlines: BTreeSet::new(),
+            clients_bytes_max,
+            weighed_in_vain: false,
             postponed: Vec::new(),
             serving_ready: false,
             deferred: VecDeque::new(),
@@ -209,6 +217,7 @@ impl Worker {
 
     /// The second half: what the replies show is written, then they leave.
     pub fn settle(&mut self, reactor: &mut Reactor) {
+        self.evict_clients(reactor);
         self.write_logs();
         self.deliver_posted_replies();
         self.wake_receivers();
@@ -254,6 +263,7 @@ impl Worker {
             self.config = self.server.config();
             self.cross_shard = self.config.cross_shard;
             self.env.configure(&self.config);
+            self.configure_client_memory();
             self.gate.configure();
         }
     }
@@ -265,6 +275,7 @@ impl Worker {
         }
         self.expire_cycle();
         self.close_idle(reactor);
+        self.weigh_all();
         self.next_cron = match self.evict_in_background() {
             true => now,
             false => now + CRON_INTERVAL,

@@ -74,13 +74,7 @@ impl Worker {
                 Message::AfterDue => {
                     self.with_shard(ShardIndex(self.index as u16), |_| ());
                 }
-                Message::Kill(conn) => {
-                    self.with_connection(conn, |worker, c| {
-                        c.closing = true;
-                        c.out.clear();
-                        worker.mark_dirty(c);
-                    });
-                }
+                Message::Kill(conn) => self.disconnect(reactor, conn),
                 Message::CheckChannels(user) => self.close_forbidden_subscribers(&user),
                 Message::Push(push) => self.deliver(&push, None),
                 Message::SetConfig(change) => self.set_config(reactor, change),
@@ -166,6 +160,14 @@ impl Worker {
         self.connections[conn.slot()] = Some(connection);
     }
 
+    /// Closes a connection at once, whatever it has yet to read.
+    pub(super) fn disconnect(&mut self, reactor: &mut Reactor, conn: ConnId) {
+        if self.connection_mut(conn).is_some() {
+            reactor.close(conn);
+            self.drop_connection(conn);
+        }
+    }
+
     /// Forgets a connection whose socket is closed or about to be.
     fn drop_connection(&mut self, conn: ConnId) {
         let Some(mut c) = self
@@ -178,6 +180,7 @@ impl Worker {
         self.forget_watches(&mut c);
         self.forget_subscriptions(&mut c);
         self.forget_wait(&mut c);
+        self.count_bytes(&mut c, 0);
         self.server.clients.remove(c.record.id);
         self.server.workers[self.index]
             .connections
@@ -264,6 +267,7 @@ impl Worker {
             c.receiving_large = true;
             let mut input = std::mem::take(&mut c.input);
             input.reserve_exact(len - input.len());
+            c.large_input_bytes = input.capacity();
             reactor.receive_into(c.id, input, len);
         }
     }
@@ -359,6 +363,7 @@ impl Worker {
             return true;
         }
         c.update_output();
+        self.weigh(c);
         self.exceeds_output_limit(reactor, c)
     }
 
@@ -505,6 +510,7 @@ impl Handler for Worker {
                 worker.mark_dirty(c);
             }
             worker.check_query_buffer(c);
+            worker.weigh(c);
         });
     }
 
@@ -515,9 +521,11 @@ impl Handler for Worker {
         self.with_connection(conn, |worker, c| {
             c.active_at = worker.now;
             c.receiving_large = false;
+            c.large_input_bytes = 0;
             c.net_input_bytes += buf.len() as u64;
             c.input = buf;
             worker.go_on(reactor, c);
+            worker.weigh(c);
         });
     }
 
@@ -533,6 +541,7 @@ impl Handler for Worker {
             c.sending_bytes = 0;
             keep_buffer(c, buf);
             c.update_output();
+            worker.weigh(c);
             worker.mark_dirty(c);
         });
     }

@@ -55,7 +55,7 @@ const FIELDS: &[Field] = &[
         (f.totals.expire_cycle_micros / 1000).to_string()
     }),
     ("evicted_keys", |f| f.sum(|shard| shard.evicted).to_string()),
-    ("evicted_clients", |_| "0".into()),
+    ("evicted_clients", |f| f.totals.clients_evicted.to_string()),
     ("evicted_scripts", |_| "0".into()),
     ("total_eviction_exceeded_time", |f| {
         f.server.memory.beyond_total_ms().to_string()
