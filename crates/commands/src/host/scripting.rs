@@ -10,12 +10,13 @@ const SCRIPTING: Command = Command {
     ..Command::DEFAULT
 };
 
-const CALL: Flags = Flags::NOSCRIPT
+const CALLING: Flags = Flags::NOSCRIPT
     .union(Flags::STALE)
     .union(Flags::SKIP_MONITOR)
     .union(Flags::NO_MANDATORY_KEYS)
     .union(Flags::MOVABLEKEYS);
-const CALL_READ_ONLY: Flags = CALL.union(Flags::READONLY);
+const CALL: Flags = CALLING.union(Flags::MAY_REPLICATE);
+const CALL_READ_ONLY: Flags = CALLING.union(Flags::READONLY);
 const KILL: Flags = Flags::NOSCRIPT.union(Flags::ALLOW_BUSY);
 const READ_WRITE: &[&str] = &["RW", "access", "update"];
 const READ: &[&str] = &["RO", "access"];
