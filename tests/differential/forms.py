@@ -258,14 +258,14 @@ STREAMS = """
 2 * XGROUP (CREATE|SETID) k group (id|$) [ENTRIESREAD count]
 1 * XGROUP DESTROY k group
 3 * XGROUP (CREATECONSUMER|DELCONSUMER) k group consumer
-16 * XREADGROUP GROUP group consumer [COUNT count] [NOACK] STREAMS k >
-5 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k id
-3 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k k (>|id) >
+>=7.2 16 * XREADGROUP GROUP group consumer [COUNT count] [NOACK] STREAMS k >
+>=7.2 5 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k id
+>=7.2 3 * XREADGROUP GROUP group consumer [COUNT count] STREAMS k k (>|id) >
 6 * XACK k group {id}
 5 * XPENDING k group
 5 * XPENDING k group [IDLE 0] idend idend count [consumer]
-7 * XCLAIM k group consumer (0|3600000) {id} [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]
-5 * XAUTOCLAIM k group consumer (0|3600000) idend [COUNT count] [JUSTID]
+>=7.2 7 * XCLAIM k group consumer (0|3600000) {id} [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]
+>=7.2 5 * XAUTOCLAIM k group consumer (0|3600000) idend [COUNT count] [JUSTID]
 5 * XINFO STREAM k
 3 * XINFO GROUPS k
 1 * XINFO (STREAM|CONSUMERS) k (group|FULLER)

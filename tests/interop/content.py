@@ -111,7 +111,7 @@ def churn(server: Server, seed: int) -> None:
             ("LPUSH", f"churn:list:{seed}", *range(100)), ("LTRIM", f"churn:list:{seed}", 10, 60), ("LMOVE", f"churn:list:{seed}", "moved", "LEFT", "RIGHT"),
             ("SADD", "churn:set", *(rng.randrange(1000) for _ in range(50))), ("SPOP", "churn:set", 5), ("SMOVE", "churn:set", "set:small", 1),
             ("SUNIONSTORE", "churn:union", "churn:set", "set:small"), ("HINCRBY", "hash:small", "n", 5), ("HDEL", "hash:small", "f"),
-            ("XADD", "stream:long", "MAXLEN", "~", 100, "*", "churn", seed), ("XADD", "stream", f"9223372036854775900-{seed}", "s", seed),
+            ("XADD", "stream:long", "MAXLEN", "~", 100, "*", "churn", seed), ("XADD", "stream", "9223372036854775900-*", "s", seed),
             ("XREADGROUP", "GROUP", "group", "carol", "STREAMS", "stream", ">"), ("XAUTOCLAIM", "stream", "group", "alice", 0, "-", "COUNT", 1),
             ("XGROUP", "SETID", "stream", "second group", "4-1"), ("XDEL", "stream", "3-1"), ("COPY", "stream", f"stream:{seed}"),
             ("ZINCRBY", "zset:ties", 0.5, "a"), ("ZRANGESTORE", "churn:zset", "zset:ties", 0, -1), ("ZPOPMAX", "churn:zset"),

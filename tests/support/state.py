@@ -100,7 +100,7 @@ def _canonical(kind: bytes, value: object) -> object:
     if kind == b"zset":
         return list(zip(value[::2], value[1::2]))
     if kind == b"stream":
-        return _stream(value)
+        return _stream(value, exact=False)
     return value
 
 
@@ -108,22 +108,28 @@ def _canonical(kind: bytes, value: object) -> object:
 _OF_STREAMS_LEFT_OUT = {b"radix-tree-keys", b"radix-tree-nodes", b"lag", b"seen-time", b"active-time", b"pel-count"}
 
 
-def _stream(info: list) -> dict:
-    """XINFO STREAM FULL as dicts all the way."""
+def _stream(info: list, exact: bool) -> dict:
+    """XINFO STREAM FULL as dicts all the way; `exact`: also when pending entries were delivered, and how many
+    entries groups have read, which versions count differently and Redis 7.0 does not always log."""
     def fields(flat: list) -> dict:
         return {name: value for name, value in zip(flat[::2], flat[1::2]) if name not in _OF_STREAMS_LEFT_OUT}
 
     stream = fields(info)
     stream[b"groups"] = [fields(group) for group in stream[b"groups"]]
     for group in stream[b"groups"]:
-        # Redis 7.0 has another word for what is pending with a group.
         group[b"consumers"] = [fields(consumer) for consumer in group[b"consumers"]]
+        if not exact:
+            del group[b"entries-read"]
+            # ID, consumer of a group's, time, count.
+            group[b"pending"] = [[row[0], row[1], row[3]] for row in group[b"pending"]]
+            for consumer in group[b"consumers"]:
+                consumer[b"pending"] = [[row[0], row[2]] for row in consumer[b"pending"]]
     return stream
 
 
 def stream_info(client: Client, key: bytes | str) -> dict:
     """A stream's entries, history, groups and what is pending."""
-    return _stream(plain(client.cmd("XINFO", "STREAM", key, "FULL", "COUNT", 0)))
+    return _stream(plain(client.cmd("XINFO", "STREAM", key, "FULL", "COUNT", 0)), exact=True)
 
 
 def diff_states(
