@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use dashmap::DashMap;
 use keyspace::{Claim, UnixMillis};
 use reactor::ConnId;
+use resp::Argv;
 
 /// A client's number, never used twice.
 pub type ClientId = u64;
@@ -39,6 +40,8 @@ pub struct ClientRecord {
     /// Bytes of the commands queued by MULTI.
     pub multi_bytes: AtomicUsize,
     pub input_bytes: AtomicUsize,
+    /// Bytes of the arguments of the command that runs or waits.
+    pub argv_bytes: AtomicUsize,
     pub input_free_bytes: AtomicUsize,
     pub output_bytes: AtomicUsize,
     pub output_capacity_bytes: AtomicUsize,
@@ -75,6 +78,11 @@ pub mod flag {
 }
 
 impl ClientRecord {
+    pub fn note_argv(&self, argv: Argv<'_>) {
+        let bytes = argv.iter().map(<[u8]>::len).sum();
+        self.argv_bytes.store(bytes, Relaxed);
+    }
+
     pub fn blocked(&self) -> MutexGuard<'_, Option<Arc<Claim>>> {
         self.blocked.lock().expect("no holder of this lock panics")
     }

@@ -232,10 +232,13 @@ impl Worker {
         &mut self,
         c: &mut Connection,
         command: &'static Command,
+        argv: Argv<'_>,
     ) -> CommandResult {
         c.update_record(Some(command));
+        c.record.note_argv(argv);
         let mut text = Vec::new();
         describe(&c.record, self.now.0, &mut text);
+        c.record.argv_bytes.store(0, Relaxed);
         c.reply().verbatim("txt", &text);
         Ok(())
     }
@@ -267,10 +270,12 @@ impl Worker {
             }
             Some(_) => return Err(errors::SYNTAX),
         };
+        c.record.note_argv(argv);
         let mut text = Vec::new();
         for record in listed {
             describe(&record, self.now.0, &mut text);
         }
+        c.record.argv_bytes.store(0, Relaxed);
         c.reply().verbatim("txt", &text);
         Ok(())
     }
@@ -439,7 +444,7 @@ pub fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
     let _ = write!(
         line,
         " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free={} \
-         argv-mem=0 multi-mem={} rbs={capacity} rbp={capacity} obl={} oll={} omem={} tot-mem={} \
+         argv-mem={} multi-mem={} rbs={capacity} rbp={capacity} obl={} oll={} omem={} tot-mem={} \
          events={} cmd={} user=",
         seconds_since(record.connected_at.0),
         seconds_since(record.active_at.load(Relaxed)),
@@ -452,6 +457,7 @@ pub fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
         load(&record.watches),
         load(&record.input_bytes),
         load(&record.input_free_bytes),
+        load(&record.argv_bytes),
         load(&record.multi_bytes),
         output - queued,
         queued.div_ceil(OUTPUT_BLOCK_BYTES),

@@ -78,7 +78,7 @@ impl Worker {
             HostCommand::Bgsave => self.bgsave(c, argv, &situation),
             HostCommand::ClientGetname => self.client_getname(c),
             HostCommand::ClientId => self.client_id(c),
-            HostCommand::ClientInfo => self.client_info(c, command),
+            HostCommand::ClientInfo => self.client_info(c, command, argv),
             HostCommand::ClientKill => self.client_kill(c, argv),
             HostCommand::ClientList => self.client_list(c, command, argv),
             HostCommand::ClientNoEvict => self.client_no_evict(c, argv),

@@ -89,7 +89,7 @@ impl Worker {
             replicas: args::integer(argv.arg(1))?,
             until: self.deadline(argv.arg(2))?,
         };
-        self.await_wish(c, command, wish, situation);
+        self.await_wish(c, command, argv, wish, situation);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Worker {
         if local && !self.config.appendonly {
             return Err(NOT_LOGGED);
         }
-        self.await_wish(c, command, wish, situation);
+        self.await_wish(c, command, argv, wish, situation);
         Ok(())
     }
 
@@ -130,6 +130,7 @@ impl Worker {
         &mut self,
         c: &mut Connection,
         command: &'static Command,
+        argv: Argv<'_>,
         wish: Wish,
         situation: &Host<'_, '_>,
     ) {
@@ -139,6 +140,7 @@ impl Worker {
             wish.reply(is_durable, c.reply());
             return;
         }
+        c.record.note_argv(argv);
         self.block_on_wish(c, command, wish);
     }
 }

@@ -117,6 +117,7 @@ impl Worker {
         guards: &mut [Held],
     ) {
         let argv = wait.again.unwrap_or_else(|| argv.to_owned());
+        c.record.note_argv(argv.argv());
         let mut keys: Vec<(ShardIndex, Box<[u8]>)> = Vec::new();
         for index in wait.keys {
             let key: Box<[u8]> = argv.argv().arg(index).into();
@@ -200,6 +201,7 @@ impl Worker {
     pub(super) fn end_wait(&mut self, c: &mut Connection) -> Option<&'static Command> {
         let blocked = c.blocked.take()?;
         *c.record.blocked() = None;
+        c.record.argv_bytes.store(0, Relaxed);
         c.record.flags.fetch_and(!flag::BLOCKED, Relaxed);
         c.active_at = self.now;
         if let Some(until) = blocked.until {
@@ -239,7 +241,8 @@ impl Worker {
     }
 
     /// Has the connection's request run once the pause is over; it is still in the input.
-    pub(super) fn postpone(&mut self, c: &mut Connection) {
+    pub(super) fn postpone(&mut self, c: &mut Connection, argv: Argv<'_>) {
+        c.record.note_argv(argv);
         (c.waiting, c.postponed) = (true, true);
         self.postponed.push(c.id);
         self.count_blocked(1);
@@ -254,6 +257,7 @@ impl Worker {
             self.with_connection(conn, |worker, c| {
                 (c.waiting, c.postponed) = (false, false);
                 c.active_at = worker.now;
+                c.record.argv_bytes.store(0, Relaxed);
                 worker.count_blocked(-1);
                 worker.go_on(reactor, c);
                 c.update_record(None);

@@ -417,7 +417,7 @@ impl Worker {
             .admit(c, command, argv)
             .map_err(|error| self.rejected(c, command, error));
         if admitted.is_ok() && self.is_held_back(c, command) {
-            self.postpone(c);
+            self.postpone(c, argv);
             return Ok(());
         }
         if let Some(transaction) = c

@@ -141,6 +141,7 @@ impl Worker {
             subscriptions: Default::default(),
             multi_bytes: AtomicUsize::new(0),
             input_bytes: AtomicUsize::new(0),
+            argv_bytes: AtomicUsize::new(0),
             input_free_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             output_capacity_bytes: AtomicUsize::new(0),
