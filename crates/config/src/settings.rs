@@ -79,6 +79,8 @@ settings! {
     client_output_buffer_limit: BufferLimits,
     /// Which keyspace notifications are published.
     notify_keyspace_events: EventClasses,
+    /// Keys remembered for CLIENT TRACKING; 0: as many as it takes.
+    tracking_table_max_keys: u64,
     client_query_buffer_limit_bytes: u64,
     proto_max_bulk_len_bytes: u64,
 

@@ -292,6 +292,7 @@ const MEANINGFUL: &[Directive] = &[
 
     // Observation.
     row!("notify-keyspace-events", Kind::EventClasses, "\"\"", notify_keyspace_events),
+    row!("tracking-table-max-keys", int(0, I64_MAX), "1000000", tracking_table_max_keys),
 
     // Time.
     row!("hz", int(0, I32_MAX), "10", hz).check(clamp_hz),

@@ -17,6 +17,7 @@ pub mod post;
 pub mod shard;
 pub mod signals;
 pub mod slots;
+pub mod tracking;
 pub mod types;
 pub mod view;
 pub mod waits;

@@ -12,6 +12,7 @@ use crate::evict::Candidates;
 use crate::log::Log;
 use crate::pending::Pending;
 use crate::signals::{Events, Signal, Signals};
+use crate::tracking::TrackingTable;
 use crate::types::{DbIndex, ShardIndex, UnixMillis};
 use crate::view::Key;
 use crate::waits::WaitTable;
@@ -55,6 +56,7 @@ pub struct Shard {
     /// A script that is interrupted has the shard to itself, though nobody holds the baton: commands are refused, and
     /// nothing changes.
     pub reserved: bool,
+    pub tracking: TrackingTable,
     garbage: Sender<Garbage>,
     /// Where the expiry cycle goes on: a database, round and round.
     expire_db: usize,
@@ -84,6 +86,7 @@ impl Shard {
             expiry_paused_until: UnixMillis(0),
             signals: Signals::default(),
             reserved: false,
+            tracking: TrackingTable::default(),
             garbage,
             expire_db: 0,
             candidates: Candidates::default(),
@@ -130,6 +133,9 @@ impl Shard {
             self.after_due = true;
         }
         self.pending.changed(key.hash);
+        if self.tracking.is_on() {
+            self.after_due |= self.tracking.changed(key.bytes);
+        }
     }
 
     /// Has those who wait for a key tried again, though nobody who watches it is to see a change.
@@ -190,6 +196,8 @@ impl Shard {
     /// Empties a database and returns what was in it.
     pub fn take_db(&mut self, db: DbIndex) -> Db {
         self.gather_new_keys();
+        self.tracking.emptied();
+        self.after_due = true;
         let old = std::mem::take(self.db_mut(db));
         self.db_mut(db).access = old.access.clone();
         let notes_new = self.signals.wanted().contains(Events::NEW);

@@ -102,6 +102,12 @@ impl Events {
     }
 }
 
+/// A number above all that were given before: what happened in several shards is told in its order.
+pub(crate) fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Relaxed)
+}
+
 /// Something that happened to a key.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Signal {
@@ -113,9 +119,8 @@ pub struct Signal {
 
 impl Signal {
     pub fn new(db: DbIndex, event: &'static str, key: &[u8]) -> Signal {
-        static LAST: AtomicU64 = AtomicU64::new(0);
         Signal {
-            number: LAST.fetch_add(1, Relaxed),
+            number: next_number(),
             db,
             event,
             key: key.into(),

@@ -35,6 +35,8 @@ pub struct ClientRecord {
     /// Commands queued by MULTI; -1 outside.
     pub multi: AtomicI64,
     pub watches: AtomicUsize,
+    /// The client that gets its invalidations; 0: itself, -1: it does not track.
+    pub redirect: AtomicI64,
     /// To channels, patterns and shard channels.
     pub subscriptions: [AtomicUsize; 3],
     /// Bytes of the commands queued by MULTI.
@@ -75,6 +77,9 @@ pub mod flag {
     pub const NO_TOUCH: u32 = 1 << 4;
     pub const BLOCKED: u32 = 1 << 5;
     pub const PUBSUB: u32 = 1 << 6;
+    pub const TRACKING: u32 = 1 << 7;
+    pub const BROADCAST: u32 = 1 << 8;
+    pub const REDIRECT_BROKEN: u32 = 1 << 9;
 }
 
 impl ClientRecord {

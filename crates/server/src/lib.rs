@@ -33,4 +33,5 @@ mod snapshot;
 pub mod startup;
 mod stats;
 pub mod supervision;
+mod tracking;
 mod worker;

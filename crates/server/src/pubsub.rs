@@ -18,8 +18,10 @@ use ahash::RandomState;
 use dashmap::DashMap;
 use datatypes::glob;
 use keyspace::{Lsn, ShardIndex};
+use reactor::ConnId;
 
 use crate::shared::Server;
+use crate::worker::after::Origin;
 
 /// Bytes of pushes that may wait at a worker before those who cause more are held up.
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
@@ -51,7 +53,7 @@ impl Kind {
 /// A message of its own accord, for connections of one worker.
 pub struct Push {
     pub to: To,
-    /// In RESP2. In RESP3 the first byte is `>`.
+    /// What subscribers get, in RESP2: in RESP3 the first byte is `>`. Or what the addressee takes it for.
     pub frame: Arc<[u8]>,
     /// What it tells of: logs have to be written up to here before it may leave, as for a reply.
     pub shows: Vec<(ShardIndex, Lsn)>,
@@ -60,6 +62,14 @@ pub struct Push {
 pub enum To {
     /// Those subscribed to the channel or pattern whose name stands here in the frame.
     Subscribers { kind: Kind, name: Range<u32> },
+    /// Who read the keys that the frame names, changed by that connection.
+    Reader { conn: ConnId, by: Option<Origin> },
+    /// Everybody who tracks: nothing of what they have cached is worth anything any more.
+    AllReaders,
+    /// Whoever hears of all changes; the frame is the key.
+    Broadcast { by: Option<Origin> },
+    /// Who gets another connection's invalidations; the frame names the keys.
+    Redirected { conn: ConnId },
 }
 
 impl Push {
@@ -328,7 +338,17 @@ impl Publisher {
         (self.scratch[..].into(), end - words[1].len() as u32..end)
     }
 
-    fn post(
+    /// An array of keys.
+    pub fn encode_keys<'k>(&mut self, keys: impl ExactSizeIterator<Item = &'k [u8]>) -> Arc<[u8]> {
+        self.scratch.clear();
+        let mut reply = resp::Reply::new(&mut self.scratch, resp::Protocol::Resp2);
+        reply.array(keys.len());
+        keys.for_each(|key| reply.bulk(key));
+        self.scratch[..].into()
+    }
+
+    /// Posts a push to a worker, which is not woken yet.
+    pub fn post(
         &mut self,
         server: &Server,
         worker: usize,
@@ -350,6 +370,10 @@ impl Publisher {
     /// The workers that were posted to since the last call; the caller has to wake them.
     pub fn unwoken(&mut self) -> impl Iterator<Item = usize> + '_ {
         self.unwoken.drain(..)
+    }
+
+    pub fn has_posted(&self) -> bool {
+        !self.unwoken.is_empty()
     }
 
     pub fn has_posted_to(&self, worker: usize) -> bool {

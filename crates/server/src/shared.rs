@@ -23,6 +23,7 @@ use crate::safe_point::SafePoint;
 use crate::scripts::Scripts;
 use crate::snapshot::SnapshotState;
 use crate::stats::{ServerStats, WorkerStats};
+use crate::tracking::Tracking;
 use crate::worker::mailbox::{Mailbox, Message};
 use crate::worker::posted::Posted;
 
@@ -72,6 +73,7 @@ pub struct Server {
     pub workers: Box<[WorkerHandle]>,
     pub clients: Clients,
     pub pubsub: PubSub,
+    pub tracking: Tracking,
     pub stats: ServerStats,
     pub safe_point: SafePoint,
     pub pause: Pause,
@@ -135,6 +137,7 @@ impl Server {
             workers,
             clients: Clients::default(),
             pubsub: PubSub::new(worker_count),
+            tracking: Tracking::new(worker_count),
             stats: ServerStats::default(),
             safe_point: SafePoint::new(worker_count),
             pause: Pause::default(),

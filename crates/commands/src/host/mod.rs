@@ -75,12 +75,31 @@ pub const COMMANDS: &[Command] = &[
         run: Run::Container,
         subcommands: &[
             Command {
+                name: "client|caching",
+                summary: "Says whether the next request's keys are tracked.",
+                since: "6.0.0",
+                arity: 3,
+                flags: SESSION,
+                syntax: "<YES | NO>",
+                run: Run::Host(HostCommand::ClientCaching),
+                ..CONNECTION
+            },
+            Command {
                 name: "client|getname",
                 summary: "Replies the connection's name.",
                 since: "2.6.9",
                 arity: 2,
                 flags: SESSION,
                 run: Run::Host(HostCommand::ClientGetname),
+                ..CONNECTION
+            },
+            Command {
+                name: "client|getredir",
+                summary: "Replies the number of the client that gets the connection's invalidations.",
+                since: "6.0.0",
+                arity: 2,
+                flags: SESSION,
+                run: Run::Host(HostCommand::ClientGetredir),
                 ..CONNECTION
             },
             Command {
@@ -194,6 +213,26 @@ pub const COMMANDS: &[Command] = &[
                 syntax: "connection-name",
                 run: Run::Host(HostCommand::ClientSetname),
                 tips: ALL_NODES,
+                ..CONNECTION
+            },
+            Command {
+                name: "client|tracking",
+                summary: "Has the connection told when keys change that it may have cached.",
+                since: "6.0.0",
+                complexity: "O(N) with N prefixes",
+                arity: -3,
+                flags: SESSION,
+                syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+                run: Run::Host(HostCommand::ClientTracking),
+                ..CONNECTION
+            },
+            Command {
+                name: "client|trackinginfo",
+                summary: "Describes the connection's tracking.",
+                since: "6.2.0",
+                arity: 2,
+                flags: SESSION,
+                run: Run::Host(HostCommand::ClientTrackinginfo),
                 ..CONNECTION
             },
             Command {

@@ -48,13 +48,13 @@ struct Options {
 
 fn lcs(c: &mut Ctx<'_, '_>) -> CommandResult {
     let keys = [c.key(1), c.key(2)];
-    for key in keys {
-        if matches!(
-            c.keys.read(key).map(EntryRef::value),
-            Some(ValueRef::Object(_))
-        ) {
-            return Err(LCS_NOT_STRINGS);
-        }
+    // Both are looked up before either is judged.
+    let is_other = keys.map(|key| {
+        let value = c.keys.read(key).map(EntryRef::value);
+        matches!(value, Some(ValueRef::Object(_)))
+    });
+    if is_other.contains(&true) {
+        return Err(LCS_NOT_STRINGS);
     }
     let options = options(c)?;
     let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];

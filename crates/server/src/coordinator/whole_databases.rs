@@ -10,6 +10,7 @@ use resp::{OwnedArgv, Reply};
 
 use super::Coordinator;
 use crate::load::ReplyTo;
+use crate::pubsub::Publisher;
 use crate::worker::environment::Environment;
 use crate::worker::posted::Caller;
 use crate::{clock, log};
@@ -86,7 +87,12 @@ impl Coordinator {
             None,
             &mut reply,
         );
+        let mut publisher = Publisher::new();
+        server.tell_changes(None, view.shards_mut(), &mut publisher);
         drop(view);
+        for worker in publisher.unwoken() {
+            server.workers[worker].mailbox.wake();
+        }
         self.give_back(guards);
         self.log_effects(logged);
         if let Err(error) = result {

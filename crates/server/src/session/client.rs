@@ -403,6 +403,9 @@ fn flag_letters(record: &ClientRecord) -> String {
         (flags & flag::PUBSUB != 0, 'P'),
         (flags & flag::MULTI != 0, 'x'),
         (flags & flag::BLOCKED != 0, 'b'),
+        (flags & flag::TRACKING != 0, 't'),
+        (flags & flag::REDIRECT_BROKEN != 0, 'R'),
+        (flags & flag::BROADCAST != 0, 'B'),
         (flags & flag::WATCH_BROKEN != 0, 'd'),
         (flags & flag::CLOSE_AFTER_REPLY != 0, 'c'),
         (record.is_unix, 'U'),
@@ -471,7 +474,8 @@ pub fn describe(record: &ClientRecord, now_ms: i64, out: &mut Vec<u8>) {
     line.clear();
     let _ = write!(
         line,
-        " redir=-1 resp={} lib-name=",
+        " redir={} resp={} lib-name=",
+        record.redirect.load(Relaxed),
         record.resp.load(Relaxed)
     );
     out.extend_from_slice(line.as_bytes());

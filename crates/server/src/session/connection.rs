@@ -169,6 +169,9 @@ impl Worker {
         self.forget_watches(c);
         self.read_pushes(Some((c, When::Now)));
         self.forget_subscriptions(c);
+        if self.end_tracking(c) {
+            self.server.note_changes_for_broadcast();
+        }
         c.db = DbIndex(0);
         c.protocol = Protocol::Resp2;
         c.reply_mode = ReplyMode::On;

@@ -11,6 +11,7 @@ mod info;
 mod persistence;
 mod pubsub;
 mod script;
+mod tracking;
 pub mod transaction;
 pub mod wait;
 
@@ -48,6 +49,7 @@ pub const ALL_SHARDS_HOST_COMMANDS: &[HostCommand] = &[
     HostCommand::Debug,
     HostCommand::ConfigResetstat,
     HostCommand::ConfigSet,
+    HostCommand::ClientTracking,
 ];
 
 impl Worker {
@@ -76,7 +78,9 @@ impl Worker {
             HostCommand::Auth => self.auth(c, command, argv),
             HostCommand::Bgrewriteaof => self.bgrewriteaof(c, &situation),
             HostCommand::Bgsave => self.bgsave(c, argv, &situation),
+            HostCommand::ClientCaching => self.client_caching(c, argv),
             HostCommand::ClientGetname => self.client_getname(c),
+            HostCommand::ClientGetredir => self.client_getredir(c),
             HostCommand::ClientId => self.client_id(c),
             HostCommand::ClientInfo => self.client_info(c, command, argv),
             HostCommand::ClientKill => self.client_kill(c, argv),
@@ -86,6 +90,8 @@ impl Worker {
             HostCommand::ClientPause => self.client_pause(c, argv, &situation),
             HostCommand::ClientReply => self.client_reply(c, argv),
             HostCommand::ClientSetinfo => self.client_setinfo(c, argv),
+            HostCommand::ClientTracking => self.client_tracking(c, argv, &mut situation),
+            HostCommand::ClientTrackinginfo => self.client_trackinginfo(c),
             HostCommand::ClientSetname => self.client_setname(c, argv),
             HostCommand::ClientUnblock => self.client_unblock(c, argv),
             HostCommand::ClientUnpause => self.client_unpause(c, &situation),

@@ -100,7 +100,7 @@ impl Worker {
         let mut view = view;
         if let Some(view) = &mut view {
             // What its transaction did before comes first.
-            self.tell_events(view.shards_mut());
+            self.tell(Some(c.origin(self.index)), view.shards_mut());
         }
         let mut shows = Vec::new();
         let aof = &self.server.aof;

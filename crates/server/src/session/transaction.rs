@@ -257,6 +257,7 @@ impl Worker {
                     .env
                     .call(handler, view, caller, self.now, argv, None, &mut c.out);
                 self.after_call(command, &result);
+                self.remember_reads(c, command, argv, view);
                 result
             }
             Run::Host(host) => self.host(c, host, command, argv, Host::InTransaction(view)),

@@ -13,6 +13,7 @@ use super::run::Held;
 use super::Worker;
 use crate::pubsub::{Kind, Publisher};
 use crate::shared::Server;
+use crate::tracking::shown_ends;
 
 /// The connection whose command ran, which another worker may serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,23 +36,23 @@ impl Worker {
     /// is named where no client's command ran. Effects that are appended here are noted here.
     #[cold]
     pub(crate) fn after_run(&mut self, by: Option<Origin>, shards: &mut [&mut Shard]) {
-        let _ = by;
         for shard in shards.iter_mut() {
             shard.after_due = false;
         }
-        self.tell_events(shards);
+        self.tell(by, shards);
         self.serve_ready(shards);
     }
 
-    /// Publishes what happened to keys of these shards.
-    pub(crate) fn tell_events(&mut self, shards: &mut [&mut Shard]) {
+    /// Tells others what happened to keys of these shards.
+    pub(crate) fn tell(&mut self, by: Option<Origin>, shards: &mut [&mut Shard]) {
         let server = self.server;
+        server.tell_changes(by, shards, &mut self.publisher);
         server.tell_events(shards, &mut self.publisher);
     }
 }
 
 impl Server {
-    /// As [`Worker::tell_events`], of any thread that has the batons of these shards.
+    /// Publishes what happened to keys of these shards, whose batons the caller holds.
     pub fn tell_events(&self, shards: &mut [&mut Shard], publisher: &mut Publisher) {
         let Some(wanted) = shards.first().map(|shard| shard.wanted_events()) else {
             return;
@@ -65,10 +66,7 @@ impl Server {
         }
         keyspace::signals::sort(&mut signals);
         // Who hears of a change finds it after a crash as well as who made it.
-        let logged = shards.iter().filter(|shard| shard.log.is_enabled());
-        let shows: Vec<_> = logged
-            .map(|shard| (shard.index(), shard.log.end()))
-            .collect();
+        let shows = shown_ends(shards);
         for Signal { db, event, key, .. } in &signals {
             if wanted.contains(Events::BY_KEY) {
                 let mut channel = format!("__keyspace@{}__:", db.0).into_bytes();

@@ -12,6 +12,7 @@ use super::after::Origin;
 use super::blocked::Blocked;
 use super::posted::{Caller, Logged};
 use super::push::{Late, Subscriptions};
+use super::tracking::Options;
 use super::waits::Waits;
 use crate::acl::User;
 use crate::clients::{flag, ClientRecord};
@@ -56,6 +57,8 @@ pub struct Connection {
     pub watches: Watches,
     /// None when there are none.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// By CLIENT TRACKING.
+    pub tracking: Option<Box<Options>>,
     /// Pushes to come behind the reply to the command that runs.
     pub late: Late,
     /// Its commands take the way of those that are checked one by one.
@@ -118,6 +121,7 @@ impl Connection {
             in_script: false,
             watches: Watches::default(),
             subscriptions: None,
+            tracking: None,
             late: Late::default(),
             is_special: false,
             waiting: false,
@@ -202,11 +206,27 @@ impl Connection {
     /// What depends on subscriptions and protocol follows a change of either.
     pub fn subscriptions_changed(&mut self) {
         self.subscriptions.take_if(|own| own.is_empty());
-        self.is_special = self.is_confined();
+        self.decide_special();
         let own = self.subscriptions.as_ref();
         for kind in Kind::ALL {
             let count = own.map_or(0, |own| own.count(kind));
             self.record.subscriptions[kind as usize].store(count, Relaxed);
+        }
+    }
+
+    fn decide_special(&mut self) {
+        let remembers = self.tracking.as_ref().is_some_and(|own| !own.broadcast);
+        self.is_special = self.is_confined() || remembers;
+    }
+
+    /// What depends on the options of tracking follows a change of them.
+    pub fn tracking_changed(&mut self) {
+        self.decide_special();
+        let own = self.tracking.as_ref();
+        let redirect = own.map_or(-1, |own| own.redirect.unwrap_or(0) as i64);
+        self.record.redirect.store(redirect, Relaxed);
+        if own.is_some_and(|own| own.redirect_broken) {
+            self.record.flags.fetch_or(flag::REDIRECT_BROKEN, Relaxed);
         }
     }
 
@@ -275,6 +295,11 @@ impl Connection {
             | bit(self.no_evict, flag::NO_EVICT)
             | bit(self.no_touch, flag::NO_TOUCH)
             | bit(self.is_subscribed(), flag::PUBSUB)
+            | self.tracking.as_ref().map_or(0, |own| {
+                flag::TRACKING
+                    | bit(own.broadcast, flag::BROADCAST)
+                    | bit(own.redirect_broken, flag::REDIRECT_BROKEN)
+            })
             | bit(self.blocked.is_some() || self.postponed, flag::BLOCKED);
         record.flags.store(flags, Relaxed);
     }

@@ -19,6 +19,7 @@ pub(crate) mod run;
 mod serve;
 pub(crate) mod shown;
 mod touched;
+pub mod tracking;
 mod waits;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -46,6 +47,7 @@ use push::Subscribers;
 use ready::Deferred;
 use run::Planned;
 use touched::Touched;
+use tracking::Trackers;
 
 /// The accepting worker; it hands connections to the others.
 pub const ACCEPTING_WORKER: usize = 0;
@@ -100,6 +102,7 @@ pub struct Worker {
     messages: VecDeque<Message>,
     taken: Vec<Message>,
     subscribers: Subscribers,
+    trackers: Trackers,
     pub(crate) publisher: Publisher,
     /// Connections that go on when less is to be delivered.
     held_up: Vec<ConnId>,
@@ -145,6 +148,7 @@ impl Worker {
             messages: VecDeque::new(),
             taken: Vec::new(),
             subscribers: Subscribers::default(),
+            trackers: Trackers::default(),
             publisher: Publisher::new(),
             held_up: Vec::new(),
             next_cron: clock::instant(),

@@ -116,24 +116,47 @@ impl Connection {
         self.subscriptions.is_some()
     }
 
-    fn receive(&mut self, push: &Push, when: When, aof: &Aof) {
+    pub fn hears_of_others(&self) -> bool {
+        self.is_subscribed() || self.tracking.is_some()
+    }
+
+    /// Appends a message to what it is sent.
+    pub(super) fn receive(
+        &mut self,
+        message: &[u8],
+        shows: &[(ShardIndex, Lsn)],
+        when: When,
+        aof: &Aof,
+    ) {
         if self.closing {
             return;
         }
         let out = match when {
             When::BehindTheReply => {
-                self.late.shows.extend_from_slice(&push.shows);
+                self.late.shows.extend_from_slice(shows);
                 &mut self.late.bytes
             }
             When::Now => {
-                self.await_shown_by_push(&push.shows, aof);
+                self.await_shown_by_push(shows, aof);
                 &mut self.out
             }
         };
         let start = out.len();
-        out.extend_from_slice(&push.frame);
+        out.extend_from_slice(message);
         if self.protocol == Protocol::Resp3 {
             out[start] = b'>';
+        }
+    }
+
+    /// Its command runs elsewhere, and the reply is not there yet.
+    fn awaits_reply(&self) -> bool {
+        self.waiting && self.blocked.is_none() && !self.postponed
+    }
+
+    fn when_it_receives(&self) -> When {
+        match self.awaits_reply() {
+            true => When::BehindTheReply,
+            false => When::Now,
         }
     }
 
@@ -147,7 +170,7 @@ impl Connection {
 
     /// The reply is there: what was to come behind it follows.
     pub fn flush_late(&mut self, aof: &Aof) {
-        if self.late.bytes.is_empty() || (self.waiting && self.blocked.is_none()) {
+        if self.late.bytes.is_empty() || self.awaits_reply() {
             return;
         }
         let late = std::mem::take(&mut self.late);
@@ -181,7 +204,24 @@ impl Worker {
         }
     }
 
-    pub(super) fn deliver(&mut self, push: &Push, mut running: Option<(&mut Connection, When)>) {
+    pub(super) fn deliver(&mut self, push: &Push, running: Option<(&mut Connection, When)>) {
+        self.server.workers[self.index].mailbox.push_delivered(push);
+        match &push.to {
+            To::Subscribers { kind, name } => {
+                let name = &push.frame[name.start as usize..name.end as usize];
+                self.deliver_to_subscribers(*kind, name, push, running);
+            }
+            _ => self.deliver_change(push, running),
+        }
+    }
+
+    fn deliver_to_subscribers(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        push: &Push,
+        mut running: Option<(&mut Connection, When)>,
+    ) {
         let Worker {
             server,
             subscribers,
@@ -190,42 +230,48 @@ impl Worker {
             ..
         } = self;
         let aof = &server.aof;
-        server.workers[self.index].mailbox.push_delivered(push);
-        let mut receive = |conn: ConnId| {
-            if let Some((c, when)) = running.as_mut().filter(|(c, _)| c.id == conn) {
-                c.receive(push, *when, aof);
-                return;
+        for conn in subscribers.of(kind, name).into_iter().flatten() {
+            if let Some((c, when)) = running.as_mut().filter(|(c, _)| c.id == *conn) {
+                c.receive(&push.frame, &push.shows, *when, aof);
+                continue;
             }
             let found = connections
                 .get_mut(conn.slot())
                 .and_then(Option::as_deref_mut);
-            let Some(c) = found.filter(|c| c.id == conn) else {
-                return;
+            let Some(c) = found.filter(|c| c.id == *conn) else {
+                continue;
             };
-            // One whose command runs elsewhere has no reply yet.
-            let when = match c.waiting && c.blocked.is_none() {
-                true => When::BehindTheReply,
-                false => When::Now,
-            };
-            c.receive(push, when, aof);
+            let when = c.when_it_receives();
+            c.receive(&push.frame, &push.shows, when, aof);
             if !c.is_dirty && when == When::Now {
                 c.is_dirty = true;
-                dirty.push(conn);
-            }
-        };
-        match &push.to {
-            To::Subscribers { kind, name } => {
-                let name = &push.frame[name.start as usize..name.end as usize];
-                let conns = subscribers.of(*kind, name);
-                conns.into_iter().flatten().for_each(|conn| receive(*conn));
+                dirty.push(*conn);
             }
         }
+    }
+
+    /// Runs `f` on a connection that is sent something, the one that runs among them.
+    pub(super) fn with_receiver(
+        &mut self,
+        conn: ConnId,
+        running: &mut Option<(&mut Connection, When)>,
+        f: impl FnOnce(&mut Worker, &mut Connection, When),
+    ) {
+        if let Some((c, when)) = running.as_mut().filter(|(c, _)| c.id == conn) {
+            f(self, c, *when);
+            return;
+        }
+        self.with_connection(conn, |worker, c| {
+            let when = c.when_it_receives();
+            f(worker, c, when);
+            worker.mark_dirty(c);
+        });
     }
 
     /// Behind the reply to a command of this connection: what the command has it sent follows. Who
     /// causes more than others can deliver is held up.
     pub(super) fn after_reply(&mut self, c: &mut Connection) {
-        if c.is_subscribed() && self.publisher.has_posted_to(self.index) {
+        if c.hears_of_others() && self.publisher.has_posted_to(self.index) {
             self.read_pushes(Some((c, When::BehindTheReply)));
         }
         c.flush_late(&self.server.aof);
@@ -252,16 +298,22 @@ impl Worker {
 
     /// At the end of a turn, when its logs are written: others learn of what is in their mailboxes.
     pub(super) fn wake_receivers(&mut self) {
-        let mut own = false;
-        for worker in self.publisher.unwoken() {
-            if worker == self.index {
-                own = true;
-            } else {
-                self.server.workers[worker].mailbox.wake();
+        loop {
+            let mut own = false;
+            for worker in self.publisher.unwoken() {
+                if worker == self.index {
+                    own = true;
+                } else {
+                    self.server.workers[worker].mailbox.wake();
+                }
             }
-        }
-        if own {
-            self.read_pushes(None);
+            if own {
+                self.read_pushes(None);
+            }
+            // What is told then may be redirected to others.
+            if !self.tell_broadcast() && !self.publisher.has_posted() {
+                return;
+            }
         }
     }
 

@@ -85,7 +85,7 @@ impl Worker {
             .into_iter()
             .for_each(|shard| self.note_effects(shard));
         // What those did who went on.
-        self.tell_events(&mut hand.all());
+        self.tell(None, &mut hand.all());
         self.serving_ready = false;
         let extra = hand.extra;
         self.release_all(extra);

@@ -20,6 +20,7 @@ use super::after::Origin;
 use super::connection::{Connection, ReplyMode};
 use super::environment::Handler;
 use super::posted::{Logged, Posted, Reply};
+use super::push::When;
 use super::route::ShardSet;
 use super::shown::Shows;
 use super::Worker;
@@ -75,6 +76,10 @@ impl Worker {
         }
         if let Some(observer) = &self.env.observer {
             observer.serving(self.index, c.id, Some(&c.record.address));
+        }
+        if c.hears_of_others() {
+            // What was told before these requests were sent comes before their replies.
+            self.read_pushes(Some((c, When::Now)));
         }
         let mut done = 0;
         let mut wanted = 0;
@@ -404,7 +409,15 @@ impl Worker {
             c.reply_mode = ReplyMode::On;
         }
         self.after_reply(c);
-        resolved.ok()
+        let resolved = resolved.ok();
+        if let Some(tracking) = &mut c.tracking {
+            // CLIENT CACHING is about the next command, or the next transaction as a whole.
+            let is_client = resolved.is_some_and(|command| command.name.starts_with("client|"));
+            if c.transaction.is_none() && !is_client {
+                tracking.caching = false;
+            }
+        }
+        resolved
     }
 
     fn admit_and_run(
@@ -581,6 +594,7 @@ impl Worker {
         if command.is_write() {
             self.seal_transaction(view.shards_mut(), &marks);
         }
+        self.remember_reads(c, command, argv, &mut view);
         drop(view);
         self.note_shown(c, start, &mut guards, &marks, &[(command, argv)]);
         self.after_held(Some(c.origin(self.index)), &mut guards);
@@ -606,7 +620,7 @@ impl Worker {
         argv: Argv<'_>,
         shard: ShardIndex,
     ) -> CommandResult {
-        let suppressed = c.reply_mode != ReplyMode::On;
+        let suppressed = c.reply_mode != ReplyMode::On || c.tracking.is_some();
         let held = if suppressed {
             Some((shard, self.server.shard(shard).baton.take()))
         } else {
@@ -631,6 +645,7 @@ impl Worker {
             &mut c.out,
         );
         c.note_logged(start, shard, logged);
+        self.remember_reads_of(c, command, argv, &mut held.1);
         if held.1.after_due {
             self.after_run(Some(c.origin(self.index)), &mut [&mut held.1]);
         }

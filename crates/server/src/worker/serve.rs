@@ -138,6 +138,7 @@ impl Worker {
             flags: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             watches: AtomicUsize::new(0),
+            redirect: AtomicI64::new(-1),
             subscriptions: Default::default(),
             multi_bytes: AtomicUsize::new(0),
             input_bytes: AtomicUsize::new(0),
@@ -180,6 +181,9 @@ impl Worker {
         };
         self.forget_watches(&mut c);
         self.forget_subscriptions(&mut c);
+        if self.end_tracking(&mut c) {
+            self.server.note_changes_for_broadcast();
+        }
         self.forget_wait(&mut c);
         self.count_bytes(&mut c, 0);
         self.server.clients.remove(c.record.id);

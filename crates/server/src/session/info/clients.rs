@@ -28,7 +28,9 @@ fn write(facts: &Facts, out: &mut String) {
                 max(f, |record| &record.output_bytes)
             }),
             ("blocked_clients", |f| sum(f, |worker| &worker.blocked)),
-            ("tracking_clients", |_| "0".into()),
+            ("tracking_clients", |f| {
+                f.server.tracking.client_count().to_string()
+            }),
             ("pubsub_clients", |f| {
                 let all = f.server.clients.all();
                 let subscribed = all

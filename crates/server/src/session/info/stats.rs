@@ -88,9 +88,15 @@ const FIELDS: &[Field] = &[
     ("active_defrag_key_misses", |_| "0".into()),
     ("total_active_defrag_time", |_| "0".into()),
     ("current_active_defrag_time", |_| "0".into()),
-    ("tracking_total_keys", |_| "0".into()),
-    ("tracking_total_items", |_| "0".into()),
-    ("tracking_total_prefixes", |_| "0".into()),
+    ("tracking_total_keys", |f| {
+        f.sum(|shard| shard.tracked_keys).to_string()
+    }),
+    ("tracking_total_items", |f| {
+        f.sum(|shard| shard.tracked_items).to_string()
+    }),
+    ("tracking_total_prefixes", |f| {
+        f.server.tracking.prefix_count().to_string()
+    }),
     ("unexpected_error_replies", |f| {
         f.totals.unexpected_error_replies.to_string()
     }),
