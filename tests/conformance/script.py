@@ -16,7 +16,7 @@ class ScriptError(ValueError):
 
 @dataclass
 class Condition:
-    """`resp3`, `redis<7.4`, `basalt`, `shards>1`, each possibly negated by `!`."""
+    """`resp3`, `redis<7.4`, `basalt`, `shards>1`, each possibly negated by `!`; `redis8` is what Redis 8 and we have."""
 
     source: str
 
@@ -32,6 +32,8 @@ class Condition:
             result = facts["resp"] == int(text[4])
         elif text == "basalt":
             result = bool(facts["basalt"])
+        elif text == "redis8":
+            result = bool(facts["basalt"]) or facts["redis"] >= (8,)
         else:
             raise ValueError(f"unknown condition {self.source!r}")
         return result != self.source.startswith("!")

@@ -70,6 +70,10 @@ def test_every_type_and_encoding_is_read():
             assert compared > 20
             assert content(our_client, "set-listpack") == content(our_client, "set")
             assert content(our_client, "hash-metadata") == content(our_client, "hash-listpack-metadata")
+            expiring = [name for name in payloads.samples() if name.endswith("-expiring")]
+            fields = ("FIELDS", 3, "field", "n", "long")
+            times = [our_client.cmd("HPEXPIRETIME", name, *fields) for name in expiring]
+            assert times == [[payloads.FAR_MS, -1, payloads.FAR_MS + 70_000]] * 4
 
 
 def test_what_cannot_be_held_is_refused_as_bad_data():

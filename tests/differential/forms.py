@@ -184,6 +184,33 @@ HASHES = """
 8 * HINCRBYFLOAT k m float
 """
 
+# Times are absolute: when a field expires is part of the state that is compared.
+FIELD_EXPIRY = """
+>=7.4 20 * HSET k {m v}
+>=7.4 4 * HSET k manyfields
+>=7.4 12 * (HPEXPIREAT|HEXPIREAT) k pat [NX|XX|GT|LT] FIELDS 1 m
+>=7.4 12 * HEXPIREAT k at [NX|XX|GT|LT] FIELDS 2 m m
+>=7.4 6 * HPEXPIREAT k pat FIELDS 3 m m m
+>=7.4 3 * (HEXPIRE|HPEXPIRE) k (0|ttlbad) FIELDS 1 m
+>=7.4 3 * HEXPIREAT k (1|0|ttlbad) FIELDS count m
+>=7.4 8 * HPEXPIRETIME k FIELDS 2 m m
+>=7.4 4 * HEXPIRETIME k FIELDS 1 m
+>=7.4 3 * (HTTL|HPTTL) k FIELDS count m
+>=7.4 8 * HPERSIST k FIELDS 1 m
+>=7.4 4 * HPERSIST k FIELDS 2 m m
+>=7.4 6 * HDEL k {m}
+>=7.4 4 * HINCRBY k m int
+>=7.4 4 * HINCRBYFLOAT k m float
+>=7.4 3 * HSETNX k m v
+>=7.4 4 * HMGET k {m}
+>=7.4 4 * HGETALL k
+>=7.4 3 * COPY k k [REPLACE]
+>=7.4 2 * RENAME k k
+>=8.0 8 * HGETEX k [EXAT at|PXAT pat|PERSIST|PXAT 1] FIELDS 2 m m
+>=8.0 8 * HSETEX k [FNX|FXX] [EXAT at|PXAT pat|KEEPTTL|PXAT 1] FIELDS 2 m v m v
+>=8.0 6 * HGETDEL k FIELDS 2 m m
+"""
+
 SORTED_SETS = """
 20 * ZADD k {score m}
 12 * ZADD k [NX|XX] [GT|LT] [CH] {score m}
@@ -328,6 +355,7 @@ FAMILIES = {
     "lists": (LISTS, 20),
     "sets": (SETS, 18),
     "hashes": (HASHES, 17),
+    "field_expiry": (FIELD_EXPIRY, 8),
     "sorted_sets": (SORTED_SETS, 24),
     "lexicographic": (LEXICOGRAPHIC, 4),
     "streams": (STREAMS, 22),

@@ -111,8 +111,9 @@ class Generator:
         terminals = values.terminals(self.keys, reference_version)
         self.families = {name: Family(text, terminals, reference_version)
                          for name, (text, _) in forms.FAMILIES.items()}
+        self.families = {name: family for name, family in self.families.items() if family.emits}
         self.names = list(self.families)
-        self.shares = list(itertools.accumulate(share for _, share in forms.FAMILIES.values()))
+        self.shares = list(itertools.accumulate(forms.FAMILIES[name][1] for name in self.names))
 
     def script(self, seed: int, steps: int = 1500) -> Script:
         self.rng = random.Random(seed)

@@ -20,6 +20,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
     "sets": [b"e0", b"e1", b"e2", b"{t}e"],
     "hashes": [b"h0", b"h1", b"{t}h"],
     "streams": [b"t0", b"t1", b"{t}t"],
+    "field_expiry": [b"f0", b"f1", b"{t}f"],
     "sorted_sets": [b"z0", b"z1", b"z2", b"{t}z"],
 }
 ALL_KEYS = list(dict.fromkeys(key for pool in KEY_POOLS.values() for key in pool)) + [b"{t}", b"{}x", b"free"]

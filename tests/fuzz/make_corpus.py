@@ -38,6 +38,9 @@ def fill(client: Client) -> None:
         ("SELECT", 3), ("SET", "other", "db"), ("SELECT", 0),
     ]:
         client.cmd(*words)
+    for key in ("hash", "wide-hash"):  # refused where fields do not expire
+        client.cmd("COPY", key, f"{key}-expiring")
+        client.call("HPEXPIREAT", f"{key}-expiring", 4102444800000, "FIELDS", 1, "f")
 
 
 def dumps_and_payloads(kind: str) -> None:

@@ -131,9 +131,8 @@ def test_keys_that_expire_while_nobody_serves(stock: str, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("commands", [
-    [("HSET", "h", "f", "v"), ("HEXPIRE", "h", 1000, "FIELDS", 1, "f")],
     [("FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")],
-], ids=["field expiry", "function"])
+], ids=["function"])
 def test_what_we_do_not_hold_is_refused_not_skipped(stock: str, commands: list, tmp_path) -> None:
     with Server(stock, dir=tmp_path) as theirs, theirs.client() as client:
         client.cmd("SET", "k", "v")

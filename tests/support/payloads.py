@@ -181,6 +181,8 @@ MIXED: list[bytes | int] = [
     -9223372036854775808, b"x" * 63, b"y" * 64, b"007", b"1.5",
 ]
 PAIRS = [(b"field", b"value"), (b"n", b"17"), (b"long", b"v" * 70), (b"empty", b""), (b"big", b"123456789012")]
+FAR_MS = 4_102_444_800_000  # 2100-01-01
+EXPIRING = [b"field", b"value", FAR_MS, b"long", b"v" * 70, FAR_MS + 70_000, b"n", b"17", 0]
 SCORED = [(b"low", b"-1.5"), (b"zero", b"0"), (b"one", b"1"), (b"two", b"2.25"), (b"top", b"1e300")]
 
 
@@ -272,6 +274,13 @@ def samples() -> dict[str, bytes]:
         + b"".join(b"\0" + string(f) + string(v) for f, v in PAIRS[:2]),
         "hash-listpack-metadata": b"\x19" + b"\0" * 8
         + string(listpack([part for f, v in PAIRS[:2] for part in (f, v, 0)])),
+        # And with some: the earliest time first, in the second form only.
+        "hash-metadata-expiring": b"\x18" + struct.pack("<Q", FAR_MS) + length(3)
+        + b"".join(length(at) + string(f) + string(v) for at, (f, v) in zip((1, 0, 70_001), PAIRS)),
+        "hash-listpack-metadata-expiring": b"\x19" + struct.pack("<Q", FAR_MS) + string(listpack(EXPIRING)),
+        "hash-pre-ga-expiring": b"\x16" + length(3)
+        + b"".join(length(at) + string(f) + string(v) for at, (f, v) in zip((FAR_MS, 0, FAR_MS + 70_000), PAIRS)),
+        "hash-listpack-pre-ga-expiring": b"\x17" + string(listpack(EXPIRING)),
     }
 
 
@@ -279,6 +288,5 @@ def refused() -> dict[str, bytes]:
     """Bodies of types that other servers have and ours does not hold."""
     return {
         "module": b"\x07" + b"\x81" + b"\x11" * 8 + b"\x00",
-        "field-expiry": b"\x18" + struct.pack("<Q", 5000) + length(1) + b"\x01" + string(b"f") + string(b"v"),
         "unknown": b"\x63abc",
     }

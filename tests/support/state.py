@@ -81,6 +81,8 @@ def _entries(client: Client, keys: list[bytes]):
             continue  # expired between SCAN and TYPE
         kept.append((key, bytes(kind), plain(encoding), expiry))
     values = client.pipeline(_READ[kind](key) for key, kind, _, _ in kept)
+    times = _field_times(client, [(key, plain(value)[::2]) for (key, kind, _, _), value in zip(kept, values)
+                                  if kind == b"hash" and isinstance(value, list)])
     for (key, kind, encoding, expiry), value in zip(kept, values):
         if isinstance(value, ReplyError):
             raise ReplyError(f"{key!r}: {value.text}")
@@ -88,8 +90,25 @@ def _entries(client: Client, keys: list[bytes]):
             kind.decode(),
             encoding.decode() if encoding else "none",
             None if expiry < 0 else expiry,
-            _canonical(kind, plain(value)),
+            _with_times(_canonical(kind, plain(value)), times.get(key)),
         )
+
+
+def _field_times(client: Client, hashes: list[tuple[bytes, list[bytes]]]) -> dict[bytes, dict[bytes, int]]:
+    """When fields expire, of the hashes that have such fields; servers before Redis 7.4 have none."""
+    hashes = [(key, fields) for key, fields in hashes if fields]
+    replies = client.pipeline(("HPEXPIRETIME", key, "FIELDS", len(fields), *fields) for key, fields in hashes)
+    found = {}
+    for (key, fields), reply in zip(hashes, replies):
+        times = {} if isinstance(reply, ReplyError) else {f: at for f, at in zip(fields, reply) if at >= 0}
+        if times:
+            found[key] = times
+    return found
+
+
+def _with_times(value: object, times: dict[bytes, int] | None) -> object:
+    """A hash whose values are pairs with the time where the field expires."""
+    return {f: (v, times[f]) if f in times else v for f, v in value.items()} if times else value
 
 
 def _canonical(kind: bytes, value: object) -> object:

@@ -313,3 +313,22 @@ accessors!(
     sorted_set_mut,
     sorted_set_mut_or_add
 );
+
+impl Keyspace<'_, '_> {
+    /// As [`Keyspace::read_hash`], but fields whose time has passed are left where they are.
+    pub fn read_hash_with_due_fields(
+        &mut self,
+        key: Key<'_>,
+    ) -> Result<Option<&Hash>, CommandError> {
+        let (db, now, touch) = (self.db, self.now, !self.no_touch);
+        let shard = self.shard_of_mut(key);
+        match shard
+            .read_with_due_fields(db, key, now, touch)
+            .map(EntryRef::value)
+        {
+            None => Ok(None),
+            Some(ValueRef::Object(Value::Hash(hash))) => Ok(Some(hash)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+}

@@ -337,3 +337,18 @@ pub const XREAD_GREATER: CommandError = CommandError::new(
     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
      option.",
 );
+pub const FIELDS_MISSING: CommandError =
+    CommandError::new("ERR Mandatory argument FIELDS is missing or not at the right position");
+pub const FIELDS_MISMATCH: CommandError =
+    CommandError::new("ERR The `numfields` parameter must match the number of arguments");
+pub const FIELDS_COUNT_NOT_POSITIVE: CommandError =
+    CommandError::new("ERR Number of fields must be a positive integer");
+pub const HEXPIRE_COUNT_NOT_POSITIVE: CommandError =
+    CommandError::new("ERR Parameter `numFields` should be greater than 0");
+pub const FIELD_TIME_NEGATIVE: CommandError =
+    CommandError::new("ERR invalid expire time, must be >= 0");
+pub const HSETEX_COUNT_INVALID: CommandError = CommandError::new("ERR invalid number of fields");
+pub const HSETEX_CONDITIONS: CommandError =
+    CommandError::new("ERR Only one of FXX or FNX arguments can be specified");
+pub const HSETEX_TIMES: CommandError =
+    CommandError::new("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");

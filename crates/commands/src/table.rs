@@ -43,6 +43,8 @@ static FAMILIES: &[&[Command]] = &[
     hashes::fields::COMMANDS,
     hashes::numbers::COMMANDS,
     hashes::whole::COMMANDS,
+    hashes::expiry::COMMANDS,
+    hashes::with_expiry::COMMANDS,
     sorted_sets::members::COMMANDS,
     sorted_sets::ranges::COMMANDS,
     sorted_sets::ends::COMMANDS,

@@ -361,7 +361,8 @@ fn show_value(entry: EntryRef<'_>) -> String {
             let width = match value {
                 Value::List(_) => return format!("{name} {}", parts.join(" ")),
                 Value::Set(_) => 1,
-                Value::Hash(_) | Value::SortedSet(_) => 2,
+                Value::Hash(_) => 3,
+                Value::SortedSet(_) => 2,
                 Value::Stream(stream) => return show_stream(stream),
             };
             let mut rows: Vec<String> = parts.chunks_mut(width).map(|c| c.join("=")).collect();
@@ -378,7 +379,10 @@ fn parts_of(value: &Value) -> Vec<Vec<u8>> {
         Value::Set(set) => set.iter().map(|e| e.to_vec()).collect(),
         Value::Hash(hash) => hash
             .iter()
-            .flat_map(|(f, v)| [f.to_vec(), v.to_vec()])
+            .flat_map(|(f, v)| {
+                let time = hash.expiry_of(&f.to_vec()).unwrap_or(0);
+                [f.to_vec(), v.to_vec(), time.to_string().into_bytes()]
+            })
             .collect(),
         Value::SortedSet(set) => set
             .iter()
@@ -478,9 +482,13 @@ fn build(name: &[u8], parts: &[&[u8]], limits: &Limits) -> Option<RestoredValue>
         }
         b"hash" => {
             let mut hash = Hash::new();
-            parts.chunks_exact(2).for_each(|pair| {
-                hash.set(pair[0], pair[1], limits);
-            });
+            for part in parts.chunks_exact(3) {
+                hash.set(part[0], part[1], limits);
+                match datatypes::number::parse_i64(part[2])? {
+                    0 => {}
+                    time => _ = hash.set_expiry(part[0], time, limits),
+                }
+            }
             Value::Hash(hash)
         }
         b"zset" => {

@@ -1,9 +1,17 @@
 //! Hashes: a listpack of field, value, field, value ... while fields are few and short, else a hash table with
-//! one allocation per field. The encoding never moves back.
+//! one allocation per field. The encoding never moves back. Once a field has been given a time to expire, either of
+//! them lies within an [`Expiring`], so that other hashes pay nothing for it.
+//!
+//! Nothing here looks at the time: fields that are due are there until [`Hash::take_due`] removes them.
 
 use crate::listpack::{Pos, MAX_SAFE_BYTES};
 use crate::record::{Field, RecordTable, Ref};
 use crate::{Element, Encoding, FormatError, IntBuffer, Limits, Listpack, Rng};
+
+mod expiring;
+
+use expiring::Expiring;
+pub use expiring::FIELD_TIME_MAX;
 
 /// See the module's head.
 #[derive(Clone)]
@@ -15,6 +23,7 @@ pub struct Hash {
 enum Body {
     Packed(Listpack),
     Table(Box<RecordTable<Field>>),
+    Expiring(Box<Expiring>),
 }
 
 impl Hash {
@@ -29,7 +38,7 @@ impl Hash {
     /// if some turn out to be the same.
     pub fn prepare(&mut self, new_fields: usize, limits: &Limits) {
         if new_fields > limits.hash_max_listpack_entries {
-            self.become_table();
+            self.plain_mut().become_table();
         }
     }
 
@@ -38,6 +47,7 @@ impl Hash {
         match &self.body {
             Body::Packed(pack) => pack.len() / 2,
             Body::Table(table) => table.len(),
+            Body::Expiring(expiring) => expiring.fields.len(),
         }
     }
 
@@ -49,6 +59,10 @@ impl Hash {
         match &self.body {
             Body::Packed(_) => Encoding::Listpack,
             Body::Table(_) => Encoding::HashTable,
+            Body::Expiring(expiring) => match expiring.fields.encoding() {
+                Encoding::Listpack => Encoding::ListpackEx,
+                other => other,
+            },
         }
     }
 
@@ -59,6 +73,7 @@ impl Hash {
             Body::Table(table) => {
                 size_of::<RecordTable<Field>>() + table.approximate_bytes(samples)
             }
+            Body::Expiring(expiring) => expiring.approximate_bytes(samples),
         }
     }
 
@@ -72,6 +87,7 @@ impl Hash {
             Body::Table(table) => table
                 .get(field)
                 .map(|record| Element::Bytes(record.parts().1)),
+            Body::Expiring(expiring) => expiring.fields.get(field),
         }
     }
 
@@ -79,15 +95,20 @@ impl Hash {
         match &self.body {
             Body::Packed(pack) => find(pack, field).is_some(),
             Body::Table(table) => table.get(field).is_some(),
+            Body::Expiring(expiring) => expiring.fields.contains(field),
         }
     }
 
-    /// True when the field is new.
+    /// True when the field is new. It does not expire any more.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         let longest = field.len().max(value.len());
         let pack = match &mut self.body {
             Body::Table(table) => return table.set(field, value),
             Body::Packed(pack) => pack,
+            Body::Expiring(expiring) => {
+                expiring.forget_time(field);
+                return expiring.fields.set(field, value, limits);
+            }
         };
         if longest > limits.hash_max_listpack_value
             || pack.byte_len() + field.len() + value.len() > MAX_SAFE_BYTES
@@ -121,7 +142,44 @@ impl Hash {
         }
         match &mut self.body {
             Body::Table(table) => table,
-            Body::Packed(_) => unreachable!("converted above"),
+            Body::Packed(_) | Body::Expiring(_) => {
+                unreachable!("converted above, and called on plain ones only")
+            }
+        }
+    }
+
+    fn expiring(&self) -> Option<&Expiring> {
+        match &self.body {
+            Body::Expiring(expiring) => Some(expiring),
+            Body::Packed(_) | Body::Table(_) => None,
+        }
+    }
+
+    fn expiring_mut(&mut self) -> Option<&mut Expiring> {
+        match &mut self.body {
+            Body::Expiring(expiring) => Some(expiring),
+            Body::Packed(_) | Body::Table(_) => None,
+        }
+    }
+
+    /// Makes room for times, and returns it.
+    fn become_expiring(&mut self) -> &mut Expiring {
+        if !matches!(self.body, Body::Expiring(_)) {
+            let plain = std::mem::take(self);
+            self.body = Body::Expiring(Box::new(Expiring::new(plain)));
+        }
+        self.expiring_mut().expect("it was just made one")
+    }
+
+    /// The hash without its times.
+    fn plain(&self) -> &Hash {
+        self.expiring().map_or(self, |expiring| &expiring.fields)
+    }
+
+    fn plain_mut(&mut self) -> &mut Hash {
+        match self.body {
+            Body::Expiring(_) => &mut self.become_expiring().fields,
+            Body::Packed(_) | Body::Table(_) => self,
         }
     }
 
@@ -130,6 +188,10 @@ impl Hash {
         match &mut self.body {
             Body::Packed(pack) => find(pack, field).map(|pos| pack.remove_pair(pos)).is_some(),
             Body::Table(table) => table.remove(field),
+            Body::Expiring(expiring) => {
+                expiring.forget_time(field);
+                expiring.fields.remove(field)
+            }
         }
     }
 
@@ -141,14 +203,16 @@ impl Hash {
                 Some((pack.element(field), pack.element(pack.next(field)?)))
             }
             Body::Table(table) => table.random(rng).map(elements),
+            Body::Expiring(expiring) => expiring.fields.random(rng),
         }
     }
 
     /// Fields with their values: in order of insertion in a listpack, in none in a table.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Element<'_>, Element<'_>)> + '_ {
-        let fields = match &self.body {
+        let fields = match &self.plain().body {
             Body::Packed(pack) => Fields::Packed(pack.iter()),
             Body::Table(table) => Fields::Table(table.iter()),
+            Body::Expiring(_) => unreachable!("a plain hash has no times"),
         };
         Iter {
             fields,
@@ -163,7 +227,7 @@ impl Hash {
         count: usize,
         mut visit: impl FnMut(Element<'_>, Element<'_>),
     ) -> u64 {
-        match &self.body {
+        match &self.plain().body {
             Body::Packed(_) => {
                 self.iter().for_each(|(field, value)| visit(field, value));
                 0
@@ -172,13 +236,15 @@ impl Hash {
                 let (field, value) = elements(record);
                 visit(field, value);
             }),
+            Body::Expiring(_) => unreachable!("a plain hash has no times"),
         }
     }
 
+    /// The fields and values of one that is small enough, without times.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.body {
+        match &self.plain().body {
             Body::Packed(pack) => Some(pack),
-            Body::Table(_) => None,
+            Body::Table(_) | Body::Expiring(_) => None,
         }
     }
 

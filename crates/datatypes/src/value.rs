@@ -45,6 +45,8 @@ pub enum Encoding {
     EmbStr,
     Raw,
     Listpack,
+    /// A listpack with the times at which fields expire.
+    ListpackEx,
     Quicklist,
     IntSet,
     HashTable,
@@ -60,6 +62,7 @@ impl Encoding {
             Encoding::EmbStr => "embstr",
             Encoding::Raw => "raw",
             Encoding::Listpack => "listpack",
+            Encoding::ListpackEx => "listpackex",
             Encoding::Quicklist => "quicklist",
             Encoding::IntSet => "intset",
             Encoding::HashTable => "hashtable",

@@ -12,6 +12,7 @@ use datatypes::Rng;
 
 use crate::access::AccessClock;
 use crate::entry::{Entry, EntryRef, NewValue};
+use crate::field_expiries::FieldExpiries;
 use crate::signals::Signal;
 use crate::types::{DbIndex, UnixMillis};
 use crate::view::Key;
@@ -34,6 +35,7 @@ pub(crate) enum Probe {
 pub struct Db {
     table: PtrTable,
     expires: PtrTable,
+    field_expiries: FieldExpiries,
     /// What entries' access clocks are set by.
     pub access: AccessClock,
     /// Keys that were added, if somebody wants to know.
@@ -60,9 +62,20 @@ impl Db {
         self.expires.len()
     }
 
+    /// The hashes with fields that expire.
+    pub fn field_expiries(&self) -> &FieldExpiries {
+        &self.field_expiries
+    }
+
+    /// Notes when the fields of the hash at a key expire, after a change that may have made it earlier.
+    pub fn note_field_expiry(&mut self, key: Key<'_>) {
+        let earliest = self.find(key).and_then(EntryRef::next_field_expiry);
+        self.field_expiries.note(key.bytes, earliest);
+    }
+
     /// Bytes of the tables, without the entries.
     pub fn table_bytes(&self) -> usize {
-        self.table.memory_bytes() + self.expires.memory_bytes()
+        self.table.memory_bytes() + self.expires.memory_bytes() + self.field_expiries.memory_bytes()
     }
 
     #[inline]
@@ -228,6 +241,11 @@ impl Db {
         self.table.set(slot, hash, new_ptr);
         // SAFETY: the record was the table's, which no longer points to it; `expires` follows.
         let old = unsafe { Entry::from_raw(old_ptr) };
+        // SAFETY: the record that the table points to now.
+        let new = unsafe { EntryRef::from_raw(new_ptr) };
+        if old.as_ref().next_field_expiry().is_some() || new.next_field_expiry().is_some() {
+            self.field_expiries.note(new.key(), new.next_field_expiry());
+        }
         match (old.as_ref().expire_at().is_some(), expires) {
             (true, true) => {
                 self.expires.replace(hash, old_ptr, new_ptr);
@@ -260,6 +278,10 @@ impl Db {
 
     fn insert_at(&mut self, hash: u64, entry: Entry) {
         let expires = entry.as_ref().expire_at().is_some();
+        if let Some(earliest) = entry.as_ref().next_field_expiry() {
+            self.field_expiries
+                .note(entry.as_ref().key(), Some(earliest));
+        }
         let ptr = entry.into_raw();
         self.table.insert(hash, ptr, hash_of);
         if expires {
@@ -277,7 +299,11 @@ impl Db {
         }
         self.table.remove_slot(slot, key.hash, hash_of);
         // SAFETY: neither table points to the record any more.
-        Some(unsafe { Entry::from_raw(ptr) })
+        let entry = unsafe { Entry::from_raw(ptr) };
+        if entry.as_ref().next_field_expiry().is_some() {
+            self.field_expiries.note(key.bytes, None);
+        }
+        Some(entry)
     }
 
     /// Sets or takes away a key's expiry. False when the key is absent.

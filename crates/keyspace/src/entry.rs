@@ -573,6 +573,18 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    /// The earliest time that a field of the hash it holds expires.
+    #[inline]
+    pub fn next_field_expiry(self) -> Option<UnixMillis> {
+        if self.kind() != KIND_OBJECT {
+            return None;
+        }
+        match self.value() {
+            ValueRef::Object(Value::Hash(hash)) => hash.next_expiry().map(UnixMillis),
+            _ => None,
+        }
+    }
+
     /// The encoding's name, as OBJECT ENCODING has it.
     pub fn encoding_name(self) -> &'static str {
         match self.value() {

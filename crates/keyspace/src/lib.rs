@@ -10,6 +10,7 @@ pub mod baton;
 pub mod db;
 pub mod entry;
 pub mod evict;
+pub mod field_expiries;
 pub mod inbox;
 pub mod log;
 pub mod pending;

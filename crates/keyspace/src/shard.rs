@@ -3,6 +3,7 @@
 //! Nothing in a shard has a lock of its own; whoever holds the shard's baton has it whole.
 
 use crossbeam_channel::Sender;
+use datatypes::ptr_table::Slot;
 use datatypes::{Rng, Value};
 
 use crate::access::AccessPolicy;
@@ -31,6 +32,7 @@ pub struct ShardStats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    pub expired_fields: u64,
     pub evicted_keys: u64,
 }
 
@@ -262,6 +264,10 @@ impl Shard {
                 None
             }
             Probe::Live(slot) => {
+                let Some(slot) = self.without_due_fields(db, key, slot, now) else {
+                    self.missed(db, key, tells);
+                    return None;
+                };
                 self.stats.keyspace_hits += 1;
                 if touch {
                     self.db_mut(db).touch_at(slot);
@@ -279,6 +285,26 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::read`], but leaves the fields of a hash whose time has passed.
+    pub fn read_with_due_fields(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMillis,
+        touch: bool,
+    ) -> Option<EntryRef<'_>> {
+        match self.db(db).probe(key, now) {
+            Probe::Live(slot) => {
+                self.stats.keyspace_hits += 1;
+                if touch {
+                    self.db_mut(db).touch_at(slot);
+                }
+                Some(self.db(db).entry_at(slot))
+            }
+            Probe::Absent | Probe::Expired => self.read(db, key, now, touch),
+        }
+    }
+
     /// The entry of a key, which is expired if due. Counts and notes nothing.
     #[inline]
     pub fn find(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> Option<EntryRef<'_>> {
@@ -288,7 +314,10 @@ impl Shard {
                 self.expire_unless_paused(db, key, now);
                 None
             }
-            Probe::Live(slot) => Some(self.db(db).entry_at(slot)),
+            Probe::Live(slot) => {
+                let slot = self.without_due_fields(db, key, slot, now)?;
+                Some(self.db(db).entry_at(slot))
+            }
         }
     }
 
@@ -308,6 +337,7 @@ impl Shard {
                 None
             }
             Probe::Live(slot) => {
+                let slot = self.without_due_fields(db, key, slot, now)?;
                 let db = self.db_mut(db);
                 db.touch_at(slot);
                 Some(db.object_at_mut(slot))
@@ -318,8 +348,11 @@ impl Shard {
     /// Deletes the key if its time has passed. True when it was deleted.
     #[inline]
     pub fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> bool {
-        let due = matches!(self.db(db).probe(key, now), Probe::Expired);
-        due && self.expire_unless_paused(db, key, now)
+        match self.db(db).probe(key, now) {
+            Probe::Absent => false,
+            Probe::Expired => self.expire_unless_paused(db, key, now),
+            Probe::Live(slot) => self.without_due_fields(db, key, slot, now).is_none(),
+        }
     }
 
     /// Deletes a key whose time has passed, except while that is to wait. True when it was deleted.
@@ -330,6 +363,68 @@ impl Shard {
             self.expire(db, key);
         }
         may_expire
+    }
+
+    /// Deletes the fields of a hash whose time has passed, where a key was found. None if the key went with them.
+    #[inline]
+    fn without_due_fields(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        slot: Slot,
+        now: UnixMillis,
+    ) -> Option<Slot> {
+        match self.db(db).entry_at(slot).next_field_expiry() {
+            Some(time) if time <= now && now >= self.expiry_paused_until => {
+                self.expire_found_fields(db, key, now)
+            }
+            _ => Some(slot),
+        }
+    }
+
+    #[cold]
+    fn expire_found_fields(&mut self, db: DbIndex, key: Key<'_>, now: UnixMillis) -> Option<Slot> {
+        self.expire_fields(db, key, now, usize::MAX);
+        match self.db(db).probe(key, now) {
+            Probe::Live(slot) => Some(slot),
+            Probe::Absent | Probe::Expired => None,
+        }
+    }
+
+    /// Deletes up to `max` fields whose time has passed from the hash at a key, with all that follows from it. Returns
+    /// how many there were.
+    pub fn expire_fields(
+        &mut self,
+        db: DbIndex,
+        key: Key<'_>,
+        now: UnixMillis,
+        max: usize,
+    ) -> usize {
+        /// Fields that one logged command deletes at most.
+        const LOGGED_FIELDS_MAX: usize = 256;
+        let (fields, is_empty) = match self.db_mut(db).object_mut(key) {
+            Some(Value::Hash(hash)) => (hash.take_due(now.0, max), hash.is_empty()),
+            _ => (Vec::new(), false),
+        };
+        for fields in fields.chunks(LOGGED_FIELDS_MAX) {
+            let head = [b"HDEL", key.bytes].into_iter();
+            let argv: Vec<&[u8]> = head.chain(fields.iter().map(Vec::as_slice)).collect();
+            self.log.append(db, &argv);
+        }
+        if !fields.is_empty() {
+            self.stats.expired_fields += fields.len() as u64;
+            self.dirty += fields.len() as u64;
+            self.changed(db, key);
+            self.tell(db, "hexpired", key);
+        }
+        if is_empty {
+            self.tell(db, "del", key);
+            if let Some(entry) = self.db_mut(db).remove(key) {
+                self.free_later_if_large(entry);
+            }
+        }
+        self.db_mut(db).note_field_expiry(key);
+        fields.len()
     }
 
     /// Deletes a key whose time has passed, with all that follows from it.
@@ -391,6 +486,28 @@ impl Shard {
                 }
             }
             self.expire_db = (self.expire_db + 1) % self.dbs.len();
+        }
+        false
+    }
+
+    /// One round of active expiry of fields: deletes up to about `fields_max` that are due, in the order of their time.
+    /// True when it stopped because of that.
+    pub fn expire_fields_cycle(&mut self, now: UnixMillis, fields_max: usize) -> bool {
+        /// Fields of one hash that are deleted before another one has its turn.
+        const FIELDS_AT_A_TIME: usize = 64;
+        let mut left = fields_max;
+        if now < self.expiry_paused_until {
+            return false;
+        }
+        for db in (0..self.dbs.len() as u32).map(DbIndex) {
+            while let Some(bytes) = self.db(db).field_expiries().first_due(now) {
+                if left == 0 {
+                    return true;
+                }
+                let key = Key::new(&bytes, &self.slots);
+                let expired = self.expire_fields(db, key, now, FIELDS_AT_A_TIME.min(left));
+                left -= expired.clamp(1, left);
+            }
         }
         false
     }

@@ -6,7 +6,7 @@
 use crate::chunks::{ChunkSink, Padding, BLOCK_BYTES};
 use crate::rdb::encode::{Sink, Stop};
 use datatypes::stream::{Group, IdBuffer};
-use datatypes::{Element, IntBuffer, Stream, StreamId, Value};
+use datatypes::{Element, Hash, IntBuffer, Stream, StreamId, Value};
 use keyspace::{DbIndex, StringRef, UnixMillis, ValueRef};
 
 /// Items (or field and value pairs, or member and score pairs) per command.
@@ -109,7 +109,8 @@ pub(crate) fn put_key(
             batches(out, b"HMSET", key, 2, hash.iter(), |out, (field, value)| {
                 element(out, field)?;
                 element(out, value)
-            })?
+            })?;
+            put_field_times(out, key, hash)?;
         }
         ValueRef::Object(Value::SortedSet(zset)) => {
             batches(out, b"ZADD", key, 2, zset.iter(), |out, (member, score)| {
@@ -190,6 +191,22 @@ fn group<S: Sink>(out: &mut S, key: &[u8], name: &[u8], group: &Group) -> Result
             number(out, pending.deliveries)?;
             argument(out, b"JUSTID")?;
             argument(out, b"FORCE")?;
+        }
+    }
+    Ok(())
+}
+
+/// The times at which a hash's fields expire, a command each.
+fn put_field_times<S: Sink>(out: &mut S, key: &[u8], hash: &Hash) -> Result<(), Stop> {
+    if hash.expiring_len() == 0 {
+        return Ok(());
+    }
+    let (mut digits, mut buffer) = (itoa::Buffer::new(), IntBuffer::new());
+    for (field, _) in hash.iter() {
+        let field = field.as_bytes(&mut buffer);
+        if let Some(time) = hash.expiry_of(field) {
+            let time = digits.format(time).as_bytes();
+            command(out, &[b"HPEXPIREAT", key, time, b"FIELDS", b"1", field])?;
         }
     }
     Ok(())

@@ -192,7 +192,7 @@ fn hsetnx(c: &mut Ctx<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-fn value_or_null(reply: &mut Reply<'_>, value: Option<Element<'_>>) {
+pub fn value_or_null(reply: &mut Reply<'_>, value: Option<Element<'_>>) {
     match value {
         Some(value) => elements::bulk(reply, value),
         None => reply.null(),
@@ -218,7 +218,8 @@ fn hmget(c: &mut Ctx<'_, '_>) -> CommandResult {
 
 fn hlen(c: &mut Ctx<'_, '_>) -> CommandResult {
     let key = c.key(1);
-    let len = c.keys.read_hash(key)?.map_or(0, |hash| hash.len());
+    // Fields whose time has passed count until something deletes them.
+    let len = c.keys.read_hash_with_due_fields(key)?.map_or(0, Hash::len);
     c.reply.integer(len as i64);
     Ok(())
 }

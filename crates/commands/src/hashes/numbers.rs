@@ -10,6 +10,7 @@ use crate::errors::{
     CommandError, CommandResult, HASH_VALUE_NOT_FLOAT, HASH_VALUE_NOT_INTEGER,
     INCREMENT_NOT_FINITE, INCREMENT_OVERFLOW, NAN_OR_INFINITY, NOT_FLOAT,
 };
+use crate::hashes::with_expiry::log_kept_time;
 use crate::key_spec::KeySpec;
 
 pub const COMMANDS: &[Command] = &[
@@ -52,7 +53,7 @@ fn replace_value<N, T: AsRef<[u8]>>(
     match c.keys.hash_mut(key)? {
         Some(hash) => {
             let value = next(hash.get(field))?;
-            hash.set(field, text(&value).as_ref(), limits);
+            hash.set_keeping_expiry(field, text(&value).as_ref(), limits);
             Ok(value)
         }
         None => {
@@ -114,6 +115,7 @@ fn hincrbyfloat(c: &mut Ctx<'_, '_>) -> CommandResult {
     let effect: [&[u8]; 4] = [b"HSET", key.bytes, field, &sum];
     c.keys
         .wrote(key, "hincrbyfloat", 1, Effect::Command(&effect));
+    log_kept_time(c, field);
     c.reply.bulk(&sum);
     Ok(())
 }

@@ -300,30 +300,13 @@ pub(super) fn add_field(
     }
 }
 
-/// Hashes of types that can carry an expiry per field are read if no field has one.
+/// Fields, values and times in one listpack.
 fn hash_with_expiry(cursor: &mut Cursor<'_>, type_: u8, limits: &Limits) -> Result<Hash, RdbError> {
     if type_ == TYPE_HASH_LISTPACK_METADATA {
+        // The earliest time, which the times themselves tell.
         cursor.take(8)?;
     }
-    let mut hash = Hash::new();
     let listpack = listpack(cursor)?;
-    if listpack.len() % 3 != 0 {
-        return Err(cursor.malformed("a field without value or expiry"));
-    }
-    hash.prepare(listpack.len() / 3, limits);
-    let mut elements = listpack.iter();
-    let (mut field_buffer, mut value_buffer) = (IntBuffer::new(), IntBuffer::new());
-    while let (Some(field), Some(value), Some(expiry)) =
-        (elements.next(), elements.next(), elements.next())
-    {
-        if expiry.as_int() != Some(0) {
-            return Err(cursor.unsupported("field expiry (HEXPIRE)"));
-        }
-        let (field, value) = (
-            field.as_bytes(&mut field_buffer),
-            value.as_bytes(&mut value_buffer),
-        );
-        add_field(cursor, &mut hash, field, value, limits)?;
-    }
-    Ok(hash)
+    Hash::from_listpack_with_expiries(&listpack, limits)
+        .map_err(|e| cursor.malformed(e.to_string()))
 }

@@ -141,11 +141,35 @@ impl Encoder {
     }
 
     fn hash<S: Sink>(&mut self, out: &mut S, hash: &Hash) -> Result<(), Stop> {
+        if let Some(earliest) = hash.next_expiry() {
+            return self.expiring_hash(out, hash, earliest);
+        }
         if let Some(listpack) = hash.as_listpack() {
             return self.string(out, listpack.as_bytes());
         }
         put_len(out, hash.len())?;
         for (field, value) in hash.iter() {
+            self.element(out, field)?;
+            self.element(out, value)?;
+        }
+        Ok(())
+    }
+
+    fn expiring_hash<S: Sink>(
+        &mut self,
+        out: &mut S,
+        hash: &Hash,
+        earliest: i64,
+    ) -> Result<(), Stop> {
+        out.put(&earliest.to_le_bytes())?;
+        if let Some(listpack) = hash.to_listpack_with_expiries() {
+            return self.string(out, listpack.as_bytes());
+        }
+        put_len(out, hash.len())?;
+        let mut buffer = IntBuffer::new();
+        for (field, value) in hash.iter() {
+            let time = hash.expiry_of(field.as_bytes(&mut buffer));
+            put_len(out, time.map_or(0, |time| (time - earliest + 1) as usize))?;
             self.element(out, field)?;
             self.element(out, value)?;
         }
@@ -219,8 +243,14 @@ pub fn value_type(value: ValueRef<'_>) -> u8 {
         ValueRef::Object(Value::List(_)) => TYPE_LIST_QUICKLIST_2,
         ValueRef::Object(Value::Set(set)) if set.as_intset().is_some() => TYPE_SET_INTSET,
         ValueRef::Object(Value::Set(_)) => TYPE_SET,
-        ValueRef::Object(Value::Hash(hash)) if hash.as_listpack().is_some() => TYPE_HASH_LISTPACK,
-        ValueRef::Object(Value::Hash(_)) => TYPE_HASH,
+        ValueRef::Object(Value::Hash(hash)) => {
+            match (hash.as_listpack().is_some(), hash.expiring_len() > 0) {
+                (true, false) => TYPE_HASH_LISTPACK,
+                (false, false) => TYPE_HASH,
+                (true, true) => TYPE_HASH_LISTPACK_METADATA,
+                (false, true) => TYPE_HASH_METADATA,
+            }
+        }
         ValueRef::Object(Value::SortedSet(zset)) if zset.as_listpack().is_some() => {
             TYPE_ZSET_LISTPACK
         }
@@ -233,6 +263,7 @@ pub fn value_type(value: ValueRef<'_>) -> u8 {
 pub fn version_of(type_: u8) -> u32 {
     match type_ {
         TYPE_STREAM_3 => VERSION_OF_STREAM_3,
+        TYPE_HASH_METADATA | TYPE_HASH_LISTPACK_METADATA => VERSION_OF_FIELD_EXPIRY,
         _ => VERSION_WRITTEN,
     }
 }

@@ -8,6 +8,8 @@
 pub const VERSION_WRITTEN: u32 = 10;
 /// The version of files with a type that came later.
 pub const VERSION_OF_STREAM_3: u32 = 11;
+/// That of hashes whose fields expire, which servers from Redis 7.4 on read.
+pub const VERSION_OF_FIELD_EXPIRY: u32 = 12;
 /// The oldest and newest Redis versions read.
 pub const VERSION_READ_MIN: u32 = 1;
 pub const VERSION_READ_MAX: u32 = 12;

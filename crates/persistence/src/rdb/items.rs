@@ -9,6 +9,7 @@ use super::decode::{add_field, add_scored, blob, listpack, ziplist_node, Dialect
 use super::format::*;
 use super::stream::StreamItems;
 use super::{RdbError, RdbErrorKind};
+use datatypes::hash::FIELD_TIME_MAX;
 use datatypes::list::Node;
 use datatypes::{Hash, Limits, List, Set, SortedSet, Value};
 
@@ -28,7 +29,11 @@ enum Built {
     Nodes(Vec<Node>),
     Set(Option<Set>),
     SortedSet(SortedSet),
-    Hash(Hash),
+    Hash {
+        hash: Hash,
+        /// Times are told as what they are after this, and one.
+        earliest: i64,
+    },
     /// Counts its items itself.
     Stream(Box<StreamItems>),
 }
@@ -61,9 +66,10 @@ impl Items {
             TYPE_HASH_22 | TYPE_HASH_METADATA => 3,
             _ => return Ok(None),
         };
-        if type_ == TYPE_HASH_METADATA {
-            cursor.take(8)?;
-        }
+        let earliest = match type_ {
+            TYPE_HASH_METADATA => i64::from_le_bytes(cursor.array()?),
+            _ => 0,
+        };
         let count = cursor.count_within(item_bytes_min, beyond)?;
         let built = match type_ {
             TYPE_LIST => Built::List(List::new()),
@@ -73,7 +79,7 @@ impl Items {
             _ => {
                 let mut hash = Hash::new();
                 hash.prepare(count, limits);
-                Built::Hash(hash)
+                Built::Hash { hash, earliest }
             }
         };
         Ok(Some(Items {
@@ -156,17 +162,33 @@ impl Items {
                 };
                 add_scored(cursor, zset, &member, score, limits)?;
             }
-            Built::Hash(hash) => {
-                let refused = "field expiry (HEXPIRE)";
+            Built::Hash { hash, earliest } => {
                 let valkey = type_ == TYPE_HASH_22 && self.dialect == Dialect::Valkey;
-                if type_ != TYPE_HASH && !valkey && cursor.length()? != 0 {
-                    return Err(cursor.unsupported(refused));
-                }
+                let told = match type_ == TYPE_HASH || valkey {
+                    true => 0,
+                    false => cursor.length()?,
+                };
                 let (field, value) = (cursor.bytes()?, cursor.bytes()?);
-                if valkey && i64::from_le_bytes(cursor.array()?) != -1 {
-                    return Err(cursor.unsupported(refused));
-                }
+                let time = match (valkey, type_, told) {
+                    (true, ..) => {
+                        Some(i64::from_le_bytes(cursor.array()?)).filter(|time| *time != -1)
+                    }
+                    (_, _, 0) => None,
+                    (_, TYPE_HASH_22, told) => Some(i64::try_from(told).unwrap_or(-1)),
+                    (.., told) => {
+                        let time = i64::try_from(told - 1).ok();
+                        Some(
+                            time.and_then(|time| time.checked_add(*earliest))
+                                .unwrap_or(-1),
+                        )
+                    }
+                };
                 add_field(cursor, hash, &field, &value, limits)?;
+                if let Some(time) = time {
+                    let time = Some(time).filter(|time| (0..=FIELD_TIME_MAX).contains(time));
+                    let time = time.ok_or_else(|| cursor.malformed("a field's time is none"))?;
+                    hash.set_expiry(&field, time, limits);
+                }
             }
             Built::Stream(stream) => stream.item(cursor, self.skips)?,
         }
@@ -183,7 +205,7 @@ impl Items {
             ),
             Built::Set(set) => Value::Set(set.unwrap_or_default()),
             Built::SortedSet(zset) => Value::SortedSet(zset),
-            Built::Hash(hash) => Value::Hash(hash),
+            Built::Hash { hash, .. } => Value::Hash(hash),
             Built::Stream(stream) => Value::Stream(Box::new(stream.finish())),
         })
     }

@@ -72,12 +72,12 @@ fn describe(entry: EntryRef<'_>) -> String {
             format!("{members:?}")
         }
         ValueRef::Object(Value::Hash(hash)) => {
-            format!(
-                "{:?}",
-                hash.iter()
-                    .map(|(f, v)| (text(f), text(v)))
-                    .collect::<BTreeMap<_, _>>()
-            )
+            let until = |field: Element<'_>| match hash.expiry_of(&field.to_vec()) {
+                Some(time) => format!(" until {time}"),
+                None => String::new(),
+            };
+            let fields = hash.iter().map(|(f, v)| (text(f), text(v) + &until(f)));
+            format!("{:?}", fields.collect::<BTreeMap<_, _>>())
         }
         ValueRef::Object(Value::SortedSet(zset)) => {
             format!(

@@ -64,7 +64,12 @@ impl Digest {
             ValueRef::Object(Value::Hash(hash)) => {
                 self.mix(&HASH.to_be_bytes());
                 for (field, value) in hash.iter() {
-                    self.pair(&field.to_vec(), &value.to_vec());
+                    let field = field.to_vec();
+                    let mut pair = Digest::of_pair(&field, &value.to_vec());
+                    if hash.expiry_of(&field).is_some() {
+                        pair.xor(b"!!hexpire!!");
+                    }
+                    self.xor(&pair.0);
                 }
             }
             ValueRef::Object(Value::Stream(stream)) => {
@@ -84,10 +89,14 @@ impl Digest {
     }
 
     fn pair(&mut self, first: &[u8], second: &[u8]) {
+        self.xor(&Digest::of_pair(first, second).0);
+    }
+
+    fn of_pair(first: &[u8], second: &[u8]) -> Digest {
         let mut pair = Digest::default();
         pair.mix(first);
         pair.mix(second);
-        self.xor(&pair.0);
+        pair
     }
 }
 

@@ -293,6 +293,8 @@ impl Worker {
         const SAMPLES_PER_EFFORT: usize = 5;
         /// Draws a cycle may take; they bound its time to about a millisecond per effort.
         const ROUNDS: usize = 200;
+        /// Fields of hashes that a cycle may delete, likewise.
+        const FIELDS: usize = 2000;
         let server = self.server;
         let Some(cell) = server.shards.get(self.index) else {
             return;
@@ -313,7 +315,10 @@ impl Worker {
             && !server.is_loading()
             && !guard.reserved;
         let databases = guard.databases() as u32;
-        let expiring = (0..databases).any(|db| guard.db(keyspace::DbIndex(db)).expires_len() > 0);
+        let expiring = (0..databases).any(|db| {
+            let db = guard.db(keyspace::DbIndex(db));
+            db.expires_len() > 0 || !db.field_expiries().is_empty()
+        });
         if active && expiring {
             let effort = self.config.active_expire_effort as usize - 1;
             let begun = clock::instant();
@@ -326,7 +331,9 @@ impl Worker {
                 stale_percent,
                 ROUNDS * (1 + effort),
             );
-            if capped {
+            let fields_capped =
+                guard.expire_fields_cycle(clock::unix_millis(), FIELDS * (1 + effort));
+            if capped || fields_capped {
                 server.stats.expired_time_cap_reached.add_shared(1);
             }
             self.stats()

@@ -343,7 +343,6 @@ impl Walk<'_> {
         let times = listpack.iter().skip(2).step_by(3);
         if times.into_iter().any(|time| time.as_int() != Some(0)) {
             self.found.field_expires += 1;
-            self.unsupported("hashes whose fields expire");
         }
         Some(listpack.len() as u64 / 3)
     }
@@ -367,7 +366,6 @@ impl Walk<'_> {
         }
         if expires {
             self.found.field_expires += 1;
-            self.unsupported("hashes whose fields expire");
         }
         Ok(count)
     }

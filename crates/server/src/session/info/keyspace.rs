@@ -10,8 +10,8 @@ pub const SECTION: Section = Section {
     write: |facts, out| {
         for db in &facts.dbs {
             out.push_str(&format!(
-                "db{}:keys={},expires={},avg_ttl={},subexpiry=0\r\n",
-                db.index.0, db.keys, db.expires, db.avg_ttl_ms
+                "db{}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",
+                db.index.0, db.keys, db.expires, db.avg_ttl_ms, db.field_expiries
             ));
         }
     },

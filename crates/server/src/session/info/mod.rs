@@ -50,6 +50,7 @@ struct ShardFacts {
     hits: u64,
     misses: u64,
     expired: u64,
+    expired_fields: u64,
     evicted: u64,
     changes: u64,
     log_end: Lsn,
@@ -65,6 +66,7 @@ struct DbFacts {
     index: DbIndex,
     keys: usize,
     expires: usize,
+    field_expiries: usize,
     avg_ttl_ms: i64,
 }
 
@@ -196,6 +198,7 @@ impl Facts {
                 hits: shard.stats.keyspace_hits,
                 misses: shard.stats.keyspace_misses,
                 expired: shard.stats.expired_keys,
+                expired_fields: shard.stats.expired_fields,
                 evicted: shard.stats.evicted_keys,
                 changes: shard.dirty,
                 log_end: shard.log.end(),
@@ -215,6 +218,7 @@ impl Facts {
                     index,
                     keys,
                     expires: dbs.iter().map(|db| db.expires_len()).sum(),
+                    field_expiries: dbs.iter().map(|db| db.field_expiries().len()).sum(),
                     avg_ttl_ms: average_ttl_ms(&dbs, self.now, rng),
                 });
             }

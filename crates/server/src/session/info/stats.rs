@@ -46,7 +46,9 @@ const FIELDS: &[Field] = &[
     ("sync_full", |_| "0".into()),
     ("sync_partial_ok", |_| "0".into()),
     ("sync_partial_err", |_| "0".into()),
-    ("expired_subkeys", |_| "0".into()),
+    ("expired_subkeys", |f| {
+        f.sum(|shard| shard.expired_fields).to_string()
+    }),
     ("expired_keys", |f| f.sum(|shard| shard.expired).to_string()),
     ("expired_time_cap_reached_count", |f| {
         f.totals.expired_time_cap_reached.to_string()
