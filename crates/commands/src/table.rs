@@ -14,6 +14,7 @@ static FAMILIES: &[&[Command]] = &[
     host::COMMANDS,
     host::acl::COMMANDS,
     host::scripting::COMMANDS,
+    host::observe::COMMANDS,
     pubsub::COMMANDS,
     docs::COMMANDS,
     keys::COMMANDS,

@@ -35,11 +35,6 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("oom-score-adj-values", Kind::OomScores, "0 200 800"),
 
     // Observation.
-    row("slowlog-log-slower-than", int(-1, I64_MAX), "10000"),
-    row("slowlog-max-len", int(0, I64_MAX), "128"),
-    row("latency-monitor-threshold", int(0, I64_MAX), "0"),
-    row("latency-tracking", Bool, "yes"),
-    row("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9"),
     row("syslog-enabled", Bool, "no").flags(F::IMMUTABLE),
     row("syslog-ident", Text, "redis").flags(F::IMMUTABLE),
     row("syslog-facility", Enum(&["user", "local0", "local1", "local2", "local3", "local4", "local5",

@@ -96,24 +96,25 @@ pub struct BufferLimits {
     pub pubsub: BufferLimit,
 }
 
-/// Classes of keyspace events, by their letters.
+/// Classes of keyspace events, by their letters: each once, in one order, and `A` as what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct EventClasses {
     pub letters: String,
 }
 
 impl EventClasses {
+    /// What `A` stands for.
+    const ALL: &str = "g$lshzxetd";
+
     /// As CONFIG GET shows them.
     fn shown(&self) -> String {
-        /// What `A` stands for.
-        const ALL: &str = "g$lshzxetd";
         let has = |letter: &char| self.letters.contains(*letter);
         let mut shown = String::new();
-        if has(&'A') || ALL.chars().all(|letter| has(&letter)) {
+        if Self::ALL.chars().all(|letter| has(&letter)) {
             shown.push('A');
         } else {
             // Redis shows `n` only when not all classes are on.
-            shown.extend(ALL.chars().chain(['n']).filter(has));
+            shown.extend(Self::ALL.chars().chain(['n']).filter(has));
         }
         shown.extend("KEm".chars().filter(has));
         shown
@@ -428,14 +429,22 @@ fn parse_shutdown_on(words: &[&[u8]]) -> Result<Value, String> {
 
 fn parse_event_classes(text: &[u8]) -> Result<Value, String> {
     const KNOWN: &str = "Ag$lshzxeKEtmdn";
-    let letters: Option<String> = text
+    if !text
         .iter()
-        .map(|letter| Some(char::from(*letter)).filter(|letter| KNOWN.contains(*letter)))
-        .collect();
-    match letters {
-        Some(letters) => Ok(Value::EventClasses(EventClasses { letters })),
-        None => Err(format!("Invalid event class character. Use '{KNOWN}'.")),
+        .all(|letter| KNOWN.contains(char::from(*letter)))
+    {
+        return Err(format!("Invalid event class character. Use '{KNOWN}'."));
     }
+    let all = text.contains(&b'A');
+    let given = |letter: &char| text.contains(&(*letter as u8));
+    // In one order and without `A`, so that what means the same is the same.
+    let letters = KNOWN
+        .chars()
+        .filter(|letter| {
+            *letter != 'A' && (given(letter) || all && EventClasses::ALL.contains(*letter))
+        })
+        .collect();
+    Ok(Value::EventClasses(EventClasses { letters }))
 }
 
 fn parse_oom_scores(words: &[&[u8]]) -> Result<Value, String> {

@@ -178,6 +178,17 @@ settings! {
     zset_max_listpack_value_bytes: u64,
     hll_sparse_max_bytes: u64,
 
+    // Observation.
+    /// Microseconds from which on a command enters the slow log; negative: none does.
+    slowlog_log_slower_than_micros: i64,
+    slowlog_max_len: u64,
+    /// Milliseconds from which on something is a spike; 0: nothing is.
+    latency_monitor_threshold_ms: u64,
+    /// Whether how long commands take is kept as a distribution.
+    latency_tracking: bool,
+    /// Those that INFO latencystats shows, from 0 to 100.
+    latency_tracking_info_percentiles: Vec<String>,
+
     // The memory limit, and who goes when it is reached.
     /// 0: none.
     maxmemory_bytes: u64,
@@ -284,7 +295,7 @@ macro_rules! integer_setting {
         }
     )+};
 }
-integer_setting!(u16 u32 i32 u64);
+integer_setting!(u16 u32 i32 i64 u64);
 
 macro_rules! text_setting {
     ($($kind:ty: $to_bytes:expr, $from_bytes:expr;)+) => {$(

@@ -318,6 +318,13 @@ const MEANINGFUL: &[Directive] = &[
         .old_name("zset-max-ziplist-value"),
     row!("hll-sparse-max-bytes", memory(0), "3000", hll_sparse_max_bytes),
 
+    // Observation.
+    row!("slowlog-log-slower-than", int(-1, I64_MAX), "10000", slowlog_log_slower_than_micros),
+    row!("slowlog-max-len", int(0, I64_MAX), "128", slowlog_max_len),
+    row!("latency-monitor-threshold", int(0, I64_MAX), "0", latency_monitor_threshold_ms),
+    row!("latency-tracking", Bool, "yes", latency_tracking),
+    row!("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9", latency_tracking_info_percentiles),
+
     // The memory limit, and who goes when it is reached.
     row!("maxmemory", Kind::Memory { min: 0, max: u64::MAX }, "0", maxmemory_bytes),
     row!("maxmemory-clients", Kind::MemoryOrPercent, "0", maxmemory_clients),

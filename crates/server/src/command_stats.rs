@@ -1,19 +1,18 @@
 //! What INFO commandstats shows: calls, time, rejections and failures of each command.
 //!
 //! Commands get small numbers at the first use, found by the address of their row. Each worker
-//! has a table of its own. Commands that run on one shard are counted in runs of the same
-//! command, and only every 16th batch of them is timed (reading the clock takes longer than a
-//! GET's share of a batch); everything else is timed call by call.
+//! has a table of its own. In a batch, commands that run on one shard are counted and timed in runs
+//! of the same command, so that the clock is read once a run; each call of a run counts as having
+//! taken the same time. Everything else is timed call by call.
 
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use commands::Command;
+use hdrhistogram::Histogram;
 
+use crate::shared::Server;
 use crate::stats::{Counter, WorkerStats};
-
-/// One of so many batches is timed.
-pub const TIMED_EVERY: u64 = 16;
 
 /// A worker's counts of one command.
 #[derive(Default)]
@@ -24,6 +23,8 @@ pub struct CommandStat {
     pub rejected: Counter,
     /// Replied an error.
     pub failed: Counter,
+    /// Made at the first use.
+    latency: Mutex<Option<Box<Latencies>>>,
 }
 
 /// The counts of one command over all workers.
@@ -116,56 +117,134 @@ impl WorkerStats {
     }
 }
 
-/// Counts a batch's commands in runs of the same one.
+/// A run of the same command that has ended.
+pub struct Run {
+    pub command: &'static Command,
+    /// The place, in its batch, of the command that brought the most bytes.
+    pub largest: usize,
+    pub took: Duration,
+}
+
+/// Counts and times a batch's commands in runs of the same one.
 pub struct Tally {
     command: Option<&'static Command>,
     calls: u64,
-    began: Option<Instant>,
+    largest: (usize, usize),
+    began: Instant,
+    distributes: bool,
 }
 
 impl Tally {
     #[inline]
-    pub fn new(timed: bool) -> Tally {
+    pub fn new(distributes: bool) -> Tally {
         Tally {
             command: None,
             calls: 0,
-            began: timed.then(Instant::now),
+            largest: (0, 0),
+            began: Instant::now(),
+            distributes,
         }
     }
 
-    /// Counts a call, which is about to run.
+    /// Counts a call, which is about to run; `index` is its place in the batch. Returns the run that
+    /// ends before it.
     #[inline]
-    pub fn count(&mut self, command: &'static Command, stats: &WorkerStats) {
+    pub fn count(
+        &mut self,
+        command: &'static Command,
+        index: usize,
+        bytes: usize,
+        stats: &WorkerStats,
+    ) -> Option<Run> {
+        let mut ended = None;
         if !self
             .command
             .is_some_and(|counted| std::ptr::eq(counted, command))
         {
-            self.flush(stats);
+            ended = self.flush(stats);
             self.command = Some(command);
+            self.largest = (index, bytes);
+        } else if bytes > self.largest.1 {
+            self.largest = (index, bytes);
         }
         self.calls += 1;
+        ended
     }
 
     /// Ends a run: adds what was counted.
-    pub fn flush(&mut self, stats: &WorkerStats) {
-        let Some(command) = self.command.take() else {
-            return;
-        };
+    pub fn flush(&mut self, stats: &WorkerStats) -> Option<Run> {
+        let command = self.command.take()?;
+        let now = Instant::now();
+        let took = now.duration_since(self.began);
+        self.began = now;
+        let calls = std::mem::take(&mut self.calls);
         let stat = stats.of(command);
-        stat.calls.add(std::mem::take(&mut self.calls));
-        if let Some(began) = &mut self.began {
-            let now = Instant::now();
-            let nanos = now.duration_since(*began).as_nanos() as u64;
-            stat.nanos.add(nanos * TIMED_EVERY);
-            *began = now;
+        stat.calls.add(calls);
+        stat.nanos.add(took.as_nanos() as u64);
+        if self.distributes {
+            stat.distribute(took, calls);
         }
+        Some(Run {
+            command,
+            largest: self.largest.0,
+            took,
+        })
     }
 
     /// Charges nothing of what went on since the last run to the next.
     pub fn forget_time(&mut self) {
-        if let Some(began) = &mut self.began {
-            *began = Instant::now();
+        self.began = Instant::now();
+    }
+}
+
+impl CommandStat {
+    /// Adds calls that took so long together to the distribution.
+    pub fn distribute(&self, took: Duration, calls: u64) {
+        let nanos = took.as_nanos() as u64 / calls.max(1);
+        let mut latency = self.latency.lock().expect("no holder of this lock panics");
+        latency
+            .get_or_insert_with(|| Box::new(no_latencies()))
+            .saturating_record_n(nanos.max(1), u32::try_from(calls).unwrap_or(u32::MAX));
+    }
+}
+
+/// A distribution of nanoseconds up to a second, right to two digits.
+pub type Latencies = Histogram<u32>;
+
+fn no_latencies() -> Latencies {
+    Histogram::new_with_bounds(1, 1_000_000_000, 2).expect("bounds in order")
+}
+
+/// How long calls of each command took, of those that were called.
+pub fn latencies(server: &Server) -> Vec<(&'static Command, Latencies)> {
+    let of = |number: usize| {
+        let mut sum: Option<Latencies> = None;
+        for worker in &server.workers {
+            let latency = worker.stats.commands[number]
+                .latency
+                .lock()
+                .expect("no holder of this lock panics");
+            if let Some(latency) = latency.as_deref() {
+                sum.get_or_insert_with(no_latencies)
+                    .add(latency)
+                    .expect("all have the same bounds");
+            }
         }
+        sum.filter(|sum| !sum.is_empty())
+    };
+    let all = commands().iter().enumerate();
+    all.filter_map(|(number, command)| Some((*command, of(number)?)))
+        .collect()
+}
+
+/// Forgets all distributions, as CONFIG RESETSTAT does.
+pub fn forget_latencies(server: &Server) {
+    for stat in server
+        .workers
+        .iter()
+        .flat_map(|worker| &worker.stats.commands)
+    {
+        *stat.latency.lock().expect("no holder of this lock panics") = None;
     }
 }
 
@@ -189,11 +268,20 @@ mod tests {
         let (get, set) = (commands::find(b"get"), commands::find(b"set"));
         let (get, set) = (get.expect("a command"), set.expect("a command"));
         let mut tally = Tally::new(true);
-        for command in [get, get, set, get] {
-            tally.count(command, &stats);
+        let mut ended = Vec::new();
+        for (index, (command, bytes)) in [(get, 3), (get, 5), (get, 4), (set, 1), (get, 2)]
+            .into_iter()
+            .enumerate()
+        {
+            ended.extend(tally.count(command, index, bytes, &stats));
         }
-        tally.flush(&stats);
-        assert_eq!(stats.of(get).calls.get(), 3);
+        ended.extend(tally.flush(&stats));
+        let ended: Vec<_> = ended
+            .iter()
+            .map(|run| (run.command.name, run.largest))
+            .collect();
+        assert_eq!(ended, [("get", 1), ("set", 3), ("get", 4)]);
+        assert_eq!(stats.of(get).calls.get(), 4);
         assert_eq!(stats.of(set).calls.get(), 1);
     }
 }

@@ -17,6 +17,7 @@ mod load_progress;
 mod logger;
 mod memory_limit;
 pub mod names;
+mod observe;
 mod pause;
 mod pubsub;
 pub mod recovery;

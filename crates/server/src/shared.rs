@@ -5,7 +5,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use config::Config;
 use crossbeam_channel::Sender;
@@ -14,8 +14,11 @@ use keyspace::{Events, Post, Shard, ShardIndex, SlotMap, UnixMillis};
 use crate::acl::{Acl, Users};
 use crate::aof::Aof;
 use crate::clients::Clients;
+use crate::clock;
 use crate::coordinator;
 use crate::memory_limit::MemoryLimit;
+use crate::observe::latency::{Monitor, Spike};
+use crate::observe::slowlog::SlowLog;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::renames::Renames;
@@ -81,6 +84,8 @@ pub struct Server {
     pub memory: MemoryLimit,
     pub acl: Acl,
     pub scripts: Scripts,
+    pub slowlog: Mutex<SlowLog>,
+    pub latency: Mutex<Monitor>,
     pub aof: Aof,
     pub coordinator: Sender<coordinator::Request>,
     /// Read the dataset first; commands without the flag `loading` are refused meanwhile.
@@ -129,6 +134,8 @@ impl Server {
             memory: MemoryLimit::new(shards.len()),
             acl: Acl::new(users),
             scripts: Scripts::new(worker_count),
+            slowlog: Mutex::default(),
+            latency: Mutex::default(),
             last_save_seconds: AtomicI64::new(identity.started_at.0 / 1000),
             clock_seconds: AtomicU32::new((identity.started_at.0 / 1000) as u32),
             identity,
@@ -240,6 +247,17 @@ impl Server {
         self.shard_indexes()
             .map(|index| self.with_shard(index, |shard| shard.dirty))
             .sum()
+    }
+
+    /// Notes that something took so long, if the latency monitor is to know. `threshold_ms` is the
+    /// directive's.
+    pub fn note_latency(&self, event: &'static str, took: Duration, threshold_ms: u64) {
+        let ms = took.as_millis() as u64;
+        if threshold_ms > 0 && ms >= threshold_ms {
+            let at_seconds = clock::unix_millis().0 / 1000;
+            let mut monitor = self.latency.lock().expect("no holder of this lock panics");
+            monitor.add(event, Spike { at_seconds, ms });
+        }
     }
 
     #[inline]

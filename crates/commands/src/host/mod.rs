@@ -10,6 +10,7 @@ use crate::key_spec::KeySpec;
 
 pub mod acl;
 mod lolwut;
+pub mod observe;
 pub mod scripting;
 
 /// Flags of most commands about a connection: allowed whatever state the server is in.

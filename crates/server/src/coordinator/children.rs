@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use config::Config;
 use persistence::progress::SharedProgress;
@@ -18,6 +18,7 @@ use super::watch::Watch;
 use super::{warn_failed, Coordinator};
 use crate::child::{self, Child};
 use crate::load::ReplyTo;
+use crate::observe::latency;
 use crate::snapshot::{ChildKind, ShardsSource};
 use crate::{allocator, clock, log};
 
@@ -294,6 +295,11 @@ impl Coordinator {
         drop(stopped);
         let freeze_micros = clock::elapsed_since(began).as_micros() as u64;
         server.stats.total_forks.add_shared(1);
+        server.note_latency(
+            latency::FORK,
+            Duration::from_micros(fork_micros),
+            config.latency_monitor_threshold_ms,
+        );
         server.stats.latest_fork_micros.set(fork_micros);
         server.stats.latest_fork_freeze_micros.set(freeze_micros);
         let state = &server.snapshot;

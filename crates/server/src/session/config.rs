@@ -17,6 +17,7 @@ use resp::Argv;
 use super::Host;
 use crate::acl::User;
 use crate::clients::ClientRecord;
+use crate::command_stats;
 use crate::coordinator::Request;
 use crate::load::ReplyTo;
 use crate::shared::Server;
@@ -101,6 +102,7 @@ impl Worker {
             }
             Totals::reset(server);
             server.memory.reset();
+            command_stats::forget_latencies(server);
             server.acl.denied.reset();
             server.stats.latest_fork_micros.set(0);
             server.stats.latest_fork_freeze_micros.set(0);

@@ -8,6 +8,7 @@ mod connection;
 mod debug;
 mod digest;
 mod info;
+mod observe;
 mod persistence;
 mod pubsub;
 mod script;
@@ -107,6 +108,12 @@ impl Worker {
             HostCommand::Hello => self.hello(c, command, argv),
             HostCommand::Info => self.info(c, argv, situation),
             HostCommand::Lastsave => self.lastsave(c),
+            HostCommand::LatencyDoctor => self.latency_doctor(c),
+            HostCommand::LatencyGraph => self.latency_graph(c, argv),
+            HostCommand::LatencyHistogram => self.latency_histogram(c, argv),
+            HostCommand::LatencyHistory => self.latency_history(c, argv),
+            HostCommand::LatencyLatest => self.latency_latest(c),
+            HostCommand::LatencyReset => self.latency_reset(c, argv),
             HostCommand::Multi => self.multi(c),
             HostCommand::Ping => self.ping(c, argv),
             HostCommand::Psubscribe => self.subscribe(c, argv, Subscribed::Pattern, &situation),
@@ -131,6 +138,9 @@ impl Worker {
             HostCommand::ScriptLoad => self.script_load(c, argv),
             HostCommand::Select => self.select(c, argv),
             HostCommand::Shutdown => self.shutdown(c, argv),
+            HostCommand::SlowlogGet => self.slowlog_get(c, argv),
+            HostCommand::SlowlogLen => self.slowlog_len(c),
+            HostCommand::SlowlogReset => self.slowlog_reset(c),
             HostCommand::Spublish => {
                 self.publish_command(c, argv, Subscribed::ShardChannel, &mut situation)
             }

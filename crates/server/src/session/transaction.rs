@@ -263,12 +263,10 @@ impl Worker {
             Run::Host(host) => self.host(c, host, command, argv, Host::InTransaction(view)),
             Run::Container => Err(errors::SYNTAX),
         };
-        let stat = self.stats().of(command);
-        stat.calls.add(1);
-        stat.nanos.add(began.elapsed().as_nanos() as u64);
+        self.note_call(c, command, argv, began.elapsed(), 1);
         if let Err(error) = result {
             c.out.truncate(start);
-            stat.failed.add(1);
+            self.stats().of(command).failed.add(1);
             self.count_error(error.text());
             c.reply().error(error.text());
         }

@@ -13,6 +13,7 @@ use config::{Config, MaxmemoryPolicy};
 use keyspace::{AccessPolicy, Eviction, EvictionOrder, ShardIndex};
 
 use super::Worker;
+use crate::observe::latency;
 use crate::{allocator, clock};
 
 /// Keys evicted before the shard's baton is given back and memory is looked at again.
@@ -139,7 +140,16 @@ impl Worker {
         }
         server.memory.beyond_limit();
         let room = match eviction(&self.config) {
-            Some(eviction) => self.evict(eviction, limit),
+            Some(eviction) => {
+                let begun = clock::instant();
+                let room = self.evict(eviction, limit);
+                server.note_latency(
+                    latency::EVICTION_CYCLE,
+                    clock::elapsed_since(begun),
+                    self.config.latency_monitor_threshold_ms,
+                );
+                room
+            }
             None => Room::None,
         };
         if room == Room::Enough {

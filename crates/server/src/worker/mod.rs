@@ -33,6 +33,7 @@ use reactor::{ConnId, Listener, Options, Reactor};
 use resp::Span;
 
 use crate::clock;
+use crate::observe::latency;
 use crate::pubsub::Publisher;
 use crate::scripts::WorkerScripts;
 use crate::session::wait::Wish;
@@ -108,8 +109,6 @@ pub struct Worker {
     held_up: Vec<ConnId>,
     next_cron: Instant,
     next_listener: usize,
-    /// Batches of requests run so far.
-    batches: u64,
     /// Handles on what it listens on, if it is the accepting worker.
     pub(crate) listening: Vec<(Listener, u32)>,
 }
@@ -153,7 +152,6 @@ impl Worker {
             held_up: Vec::new(),
             next_cron: clock::instant(),
             next_listener: 0,
-            batches: 0,
             listening: Vec::new(),
         }
     }
@@ -336,9 +334,15 @@ impl Worker {
             if capped || fields_capped {
                 server.stats.expired_time_cap_reached.add_shared(1);
             }
+            let took = clock::elapsed_since(begun);
             self.stats()
                 .expire_cycle_micros
-                .add(clock::elapsed_since(begun).as_micros() as u64);
+                .add(took.as_micros() as u64);
+            server.note_latency(
+                latency::EXPIRE_CYCLE,
+                took,
+                self.config.latency_monitor_threshold_ms,
+            );
             self.note_effects(&mut guard);
         }
         if guard.after_due {
@@ -351,8 +355,17 @@ impl Worker {
     /// Writes the logs that this turn's replies show.
     fn write_logs(&mut self) {
         let server = self.server;
+        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        let begun = (threshold_ms > 0).then(clock::instant);
         self.touched
             .drain(|shard, lsn| server.aof.write(server, shard, lsn));
+        if let Some(begun) = begun {
+            server.note_latency(
+                latency::AOF_WRITE,
+                clock::elapsed_since(begun),
+                threshold_ms,
+            );
+        }
     }
 
     fn deliver_posted_replies(&mut self) {

@@ -7,14 +7,14 @@
 //! and the connection waits for the reply, while the worker goes on with others.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use commands::{errors, Command, CommandError, CommandResult, Flags, HostCommand, Run};
 use config::CrossShard;
 use keyspace::baton::Guard;
 use keyspace::inbox::Inbox;
 use keyspace::{Key, Shard, ShardIndex, View};
-use resp::{Argv, OwnedArgv, ParserLimits, Step};
+use resp::{Argv, OwnedArgv, ParserLimits, Span, Step};
 
 use super::after::Origin;
 use super::connection::{Connection, ReplyMode};
@@ -24,7 +24,7 @@ use super::push::When;
 use super::route::ShardSet;
 use super::shown::Shows;
 use super::Worker;
-use crate::command_stats::{Tally, TIMED_EVERY};
+use crate::command_stats::{Run as TimedRun, Tally};
 use crate::coordinator::Request;
 use crate::log;
 use crate::session::{transaction, Host};
@@ -33,6 +33,8 @@ use crate::session::{transaction, Host};
 const BATCH_COMMANDS_MAX: usize = 64;
 /// Looks at a taken baton before its command is posted: a microsecond or two.
 pub(super) const BATON_SPINS: u32 = 100;
+/// Below this limit of the slow log, commands that are always fast are timed one by one as well.
+const RUNS_FROM: Duration = Duration::from_millis(1);
 /// Missing bytes of a request from which on it is received straight into its buffer.
 const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
 
@@ -175,19 +177,16 @@ impl Worker {
         let mut held: Option<Held> = None;
         let (mut used, mut ran, mut last) = (0, 0, None);
         let stats = self.stats();
-        self.batches = self.batches.wrapping_add(1);
-        let mut tally = Tally::new(self.batches.is_multiple_of(TIMED_EVERY));
+        let mut tally = Tally::new(self.config.latency_tracking);
+        let slow_from = self.slow_from();
+        // Single slow commands are found among those that are not always fast, or when nearly all are wanted.
+        let one_by_one = slow_from.is_some_and(|least| least < RUNS_FROM);
+        let request = |index: usize| argv_of(&plan[index], bytes, &spans);
         // Shards whose keys in this batch were prefetched; those beyond 64 go without.
         let mut prefetched = 0u64;
         let mut open = self.is_open();
         for (index, item) in plan.iter().enumerate() {
-            let argv = match &item.inline {
-                Some(owned) => owned.argv(),
-                None => Argv::new(
-                    bytes,
-                    &spans[item.first_span as usize..(item.first_span + item.span_count) as usize],
-                ),
-            };
+            let argv = request(index);
             let plain = open
                 && (c.is_free || permits(c, item.command, argv))
                 && c.transaction.is_none()
@@ -203,7 +202,7 @@ impl Worker {
                         self.release(held.take());
                         held = self.take_baton(shard);
                         let Some((_, guard)) = &held else {
-                            tally.count(command, stats);
+                            stats.of(command).calls.add(1);
                             self.post(c, command, argv, shard);
                             used = item.end as usize;
                             ran = index + 1;
@@ -224,7 +223,10 @@ impl Worker {
                             prefetch(guard, c, &plan[index..], shard);
                         }
                     }
-                    tally.count(command, stats);
+                    let item_bytes = item.end as usize - used;
+                    if let Some(run) = tally.count(command, index, item_bytes, stats) {
+                        self.note_run(c, &run, slow_from, request);
+                    }
                     let (_, guard) = held.as_mut().expect("taken above");
                     self.run_on_shard(c, command, argv, hash, guard);
                     last = Some(command);
@@ -240,7 +242,9 @@ impl Worker {
                 _ if argv.is_empty() => {}
                 _ => {
                     self.release(held.take());
-                    tally.flush(stats);
+                    if let Some(run) = tally.flush(stats) {
+                        self.note_run(c, &run, slow_from, request);
+                    }
                     last = self.run_any(c, item.command, argv).or(last);
                     if c.postponed {
                         break;
@@ -252,11 +256,18 @@ impl Worker {
             }
             used = item.end as usize;
             ran = index + 1;
+            if one_by_one || item.command.is_some_and(|command| !is_short(command)) {
+                if let Some(run) = tally.flush(stats) {
+                    self.note_run(c, &run, slow_from, request);
+                }
+            }
             if c.waiting || c.closing {
                 break;
             }
         }
-        tally.flush(stats);
+        if let Some(run) = tally.flush(stats) {
+            self.note_run(c, &run, slow_from, request);
+        }
         self.release(held);
         let all = ran == plan.len();
         c.commands += ran as u64;
@@ -271,6 +282,40 @@ impl Worker {
         !self.server.is_loading()
             && self.refusal_of_writes().is_none()
             && !self.server.pause.is_on(self.now)
+    }
+
+    /// Enters a run that was slow where its time is of interest, as the time of its largest request.
+    #[inline]
+    fn note_run<'r>(
+        &self,
+        c: &Connection,
+        run: &TimedRun,
+        slow_from: Option<Duration>,
+        request: impl Fn(usize) -> Argv<'r>,
+    ) {
+        if slow_from.is_some_and(|least| run.took >= least) {
+            self.note_slow(c, run.command, request(run.largest), run.took);
+        }
+    }
+
+    /// Counts and times a command that ran by itself.
+    pub(crate) fn note_call(
+        &self,
+        c: &Connection,
+        command: &'static Command,
+        argv: Argv<'_>,
+        took: Duration,
+        calls: u64,
+    ) {
+        let stat = self.stats().of(command);
+        stat.nanos.add(took.as_nanos() as u64);
+        stat.calls.add(calls);
+        if self.config.latency_tracking && calls > 0 {
+            stat.distribute(took, calls);
+        }
+        if self.slow_from().is_some_and(|least| took >= least) {
+            self.note_slow(c, command, argv, took);
+        }
     }
 
     /// Runs a command of one key on the shard in hand.
@@ -449,12 +494,11 @@ impl Worker {
         admitted?;
         let began = Instant::now();
         let result = self.run_admitted(c, command, argv);
-        let stat = self.stats().of(command);
-        stat.nanos.add(began.elapsed().as_nanos() as u64);
         // One that waits is counted when its reply is there.
-        stat.calls.add(u64::from(c.blocked.is_none()));
+        let calls = u64::from(c.blocked.is_none());
+        self.note_call(c, command, argv, began.elapsed(), calls);
         if result.is_err() {
-            stat.failed.add(1);
+            self.stats().of(command).failed.add(1);
         }
         result
     }
@@ -812,6 +856,23 @@ impl Worker {
     pub(super) fn large_receive(input_len: usize, wanted: usize) -> Option<usize> {
         (wanted > input_len + LARGE_RECEIVE_BYTES).then_some(wanted)
     }
+}
+
+/// The arguments of a planned request.
+fn argv_of<'r>(item: &'r Planned, bytes: &'r [u8], spans: &'r [Span]) -> Argv<'r> {
+    match &item.inline {
+        Some(owned) => owned.argv(),
+        None => {
+            let first = item.first_span as usize;
+            Argv::new(bytes, &spans[first..first + item.span_count as usize])
+        }
+    }
+}
+
+/// Whether a command takes about as long as others of its name: not worth a reading of the clock of its own.
+#[inline]
+fn is_short(command: &Command) -> bool {
+    command.flags.contains(Flags::FAST) || command.name == "set"
 }
 
 /// Whether the user that a connection is logged in as may do a request.

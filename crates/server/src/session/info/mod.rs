@@ -9,6 +9,7 @@ mod commandstats;
 mod cpu;
 mod errorstats;
 mod keyspace;
+mod latencystats;
 mod memory;
 mod persistence;
 mod replication;
@@ -95,7 +96,7 @@ const SECTIONS: &[Section] = &[
     MODULES,
     commandstats::SECTION,
     errorstats::SECTION,
-    LATENCYSTATS,
+    latencystats::SECTION,
     CLUSTER,
     shards::SECTION,
     keyspace::SECTION,
@@ -106,14 +107,6 @@ const MODULES: Section = Section {
     name: "modules",
     title: "Modules",
     is_default: true,
-    needs_shards: false,
-    write: |_, _| {},
-};
-
-const LATENCYSTATS: Section = Section {
-    name: "latencystats",
-    title: "Latencystats",
-    is_default: false,
     needs_shards: false,
     write: |_, _| {},
 };
