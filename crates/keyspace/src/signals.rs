@@ -33,24 +33,11 @@ bitflags::bitflags! {
 }
 
 impl Events {
-    /// What `A` stands for.
-    const ALL: Events = Events::GENERIC
-        .union(Events::STRING)
-        .union(Events::LIST)
-        .union(Events::SET)
-        .union(Events::HASH)
-        .union(Events::SORTED_SET)
-        .union(Events::EXPIRED)
-        .union(Events::EVICTED)
-        .union(Events::STREAM)
-        .union(Events::MODULE);
-
     /// The classes of these letters; nothing if no channel is among them.
     pub fn from_letters(letters: &str) -> Events {
         let of_letter = |letter| match letter {
             'K' => Events::BY_KEY,
             'E' => Events::BY_EVENT,
-            'A' => Events::ALL,
             'g' => Events::GENERIC,
             '$' => Events::STRING,
             'l' => Events::LIST,
