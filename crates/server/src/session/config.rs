@@ -136,7 +136,9 @@ impl Worker {
         let line = |(name, user): (&Vec<u8>, &Arc<User>)| UserLine {
             file: String::new(),
             line: 0,
-            words: vec![name.clone(), user.to_text()],
+            words: std::iter::once(name.clone())
+                .chain(user.to_text().split(|b| *b == b' ').map(<[u8]>::to_vec))
+                .collect(),
         };
         let mut config = Config::clone(&self.server.config());
         config.users = self.server.acl.users().iter().map(line).collect();
