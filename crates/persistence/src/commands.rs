@@ -15,6 +15,19 @@ const ITEMS_MAX: usize = 64;
 /// What a base of commands begins with.
 pub(crate) const HEAD: &[u8] = b"#basalt base of commands\r\n";
 
+/// A base's beginning, with the libraries.
+pub(crate) fn head(functions: Vec<&[u8]>) -> Vec<u8> {
+    let mut head = HEAD.to_vec();
+    for code in functions {
+        let len = code.len();
+        head.extend_from_slice(b"*3\r\n$8\r\nFUNCTION\r\n$4\r\nLOAD\r\n");
+        head.extend_from_slice(format!("${len}\r\n").as_bytes());
+        head.extend_from_slice(code);
+        head.extend_from_slice(b"\r\n");
+    }
+    head
+}
+
 /// Comment lines under the length that loaders allow.
 pub(crate) struct CommentPadding;
 

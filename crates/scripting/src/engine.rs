@@ -231,6 +231,10 @@ impl Engine {
         self.libraries.contains_key(&id)
     }
 
+    pub fn library_count(&self) -> usize {
+        self.libraries.len()
+    }
+
     /// Forgets the libraries that are not wanted any more.
     pub fn retain_libraries(&mut self, mut wanted: impl FnMut(u64) -> bool) {
         let lua = self.lua;

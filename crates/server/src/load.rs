@@ -39,6 +39,14 @@ pub fn options(server: &Server) -> LoadOptions {
 }
 
 impl LoadSink for IntoShards {
+    fn function(&self, code: &[u8]) -> Result<(), String> {
+        let arguments: &[&[u8]] = match self.replaces {
+            true => &[b"LOAD", b"REPLACE", code],
+            false => &[b"LOAD", code],
+        };
+        self.server.scripts.libraries.redo(arguments)
+    }
+
     fn key_receiver(&self) -> Box<dyn KeyReceiver + '_> {
         let shards = self.server.shards.len();
         Box::new(Keys {

@@ -364,6 +364,9 @@ impl CommandReceiver for Replay {
             return Err(format!("database {} is beyond `databases`", db.0));
         }
         let name = args.first().copied().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"function") {
+            return self.runner.server.scripts.libraries.redo(&args[1..]);
+        }
         let command = commands::find(name)
             .ok_or_else(|| format!("unknown command '{}'", name.escape_ascii()))?;
         let own = args.get(1).copied().unwrap_or_default();

@@ -187,6 +187,7 @@ impl SnapshotState {
 /// The shards as a snapshot sees them: all batons are held, or this is a fork's child.
 pub struct ShardsSource<'a> {
     pub shards: Vec<&'a Shard>,
+    pub libraries: std::sync::Arc<crate::scripts::libraries::Libraries>,
 }
 
 impl SnapshotSource for ShardsSource<'_> {
@@ -202,6 +203,11 @@ impl SnapshotSource for ShardsSource<'_> {
             }
         }
         Ok(())
+    }
+
+    fn functions(&self) -> Vec<&[u8]> {
+        let libraries = self.libraries.by_name.values();
+        libraries.map(|library| &*library.code).collect()
     }
 
     fn db_sizes(&self) -> Vec<(DbIndex, u64, u64)> {

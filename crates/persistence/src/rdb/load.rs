@@ -58,6 +58,10 @@ pub trait KeyReceiver {
 pub trait LoadSink: Sync {
     /// A hint, before keys come: about so many of them for this database, so many of which expire. Claimed by the file.
     fn expect(&self, _db: DbIndex, _keys: u64, _expiring: u64) {}
+    /// The code of a library, in the order of the file. An error ends the load.
+    fn function(&self, _code: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
     /// Called on the parser's thread.
     fn key_receiver(&self) -> Box<dyn KeyReceiver + '_>;
 }
@@ -147,6 +151,8 @@ pub fn load_stream(
         loop {
             let next = scanner.next(LARGE_BYTES)?;
             progress.note_aux(&scanner.aux);
+            let at = scanner.offset();
+            take_functions(&mut scanner.functions, at, sink)?;
             match next {
                 Next::Piece(piece) => parser.piece(&piece.bytes, piece.offset, Some(piece.db))?,
                 Next::Large(db) => parser.large(&mut scanner, db)?,
@@ -165,6 +171,23 @@ pub fn load_stream(
     stats.version = scanner.version;
     stats.aux = scanner.aux;
     Ok(stats)
+}
+
+/// Hands over codes of libraries that were found in front of an offset.
+fn take_functions(
+    codes: &mut Vec<Vec<u8>>,
+    offset: u64,
+    sink: &dyn LoadSink,
+) -> Result<(), RdbError> {
+    for code in codes.drain(..) {
+        sink.function(&code).map_err(|reason| RdbError {
+            offset,
+            reading: "a function library",
+            key: None,
+            kind: RdbErrorKind::Malformed(reason),
+        })?;
+    }
+    Ok(())
 }
 
 fn scan_and_parse<R: Read>(scanner: &mut Scanner<R>, shared: &Parsing<'_>) -> Result<(), RdbError> {
@@ -208,6 +231,8 @@ fn scan_pieces<R: Read>(
     while !shared.failed.load(Relaxed) {
         let next = scanner.next(LARGE_BYTES)?;
         shared.progress.note_aux(&scanner.aux);
+        let at = scanner.offset();
+        take_functions(&mut scanner.functions, at, shared.sink)?;
         match next {
             Next::Piece(piece) => {
                 // Without receivers, a parser has failed and says why.
@@ -315,7 +340,7 @@ impl Parser<'_> {
                         self.shared.sink.expect(db, keys, expiring);
                     }
                 }
-                Op::Aux(..) | Op::Ignored => {}
+                Op::Aux(..) | Op::Function(_) | Op::Ignored => {}
                 Op::Eof => return Err(cursor.malformed("the end of the file inside a chunk")),
                 Op::Type(type_) => {
                     let mut at_key = cursor.clone();
@@ -670,6 +695,10 @@ fn read_head(
             Op::SelectDb(index) => db = index,
             Op::ResizeDb(keys, expiring) if db.0 < options.databases => {
                 sink.expect(db, keys, expiring)
+            }
+            Op::Function(code) => {
+                let at = cursor.at() as u64;
+                take_functions(&mut vec![code.into_owned()], at, sink)?;
             }
             Op::Aux(key, _) if key.as_ref() == AUX_PADDING => {}
             Op::Aux(key, value) => aux.push((key.into_owned(), value.into_owned())),

@@ -23,6 +23,8 @@ pub enum Op<'a> {
     ResizeDb(u64, u64),
     ExpireAt(UnixMillis),
     Aux(Cow<'a, [u8]>, Cow<'a, [u8]>),
+    /// The code of a library.
+    Function(Cow<'a, [u8]>),
     /// Read, and of no use here: access times and frequencies, sizes of slots.
     Ignored,
     Eof,
@@ -65,12 +67,7 @@ pub fn op<'a>(cursor: &mut Cursor<'a>) -> Result<Op<'a>, RdbError> {
         }
         OP_FUNCTION_2 => {
             cursor.reading = "a function library";
-            let code = cursor.bytes()?;
-            let first_line = code.split(|&b| b == b'\n').next().unwrap_or_default();
-            let shown = first_line[..first_line.len().min(200)]
-                .escape_ascii()
-                .to_string();
-            return Err(cursor.unsupported(format!("function library \"{shown}\" (FUNCTION LOAD)")));
+            Op::Function(cursor.bytes()?)
         }
         OP_MODULE_AUX => {
             cursor.reading = "data of a module";
@@ -203,6 +200,8 @@ pub struct Scanner<R> {
     pub version: u32,
     /// AUX fields other than padding, in order.
     pub aux: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Codes of libraries, since somebody took them.
+    pub functions: Vec<Vec<u8>>,
     pub keys: u64,
 }
 
@@ -229,6 +228,7 @@ impl<R: Read> Scanner<R> {
             dialect: Dialect::Redis,
             version: 0,
             aux: Vec::new(),
+            functions: Vec::new(),
             keys: 0,
         };
         while scanner.buffer.len() < MAGIC_BYTES && !scanner.source_ended {
@@ -325,6 +325,7 @@ impl<R: Read> Scanner<R> {
     fn skip_records(&mut self, whole: &mut usize) -> Result<Result<(), RdbError>, RdbError> {
         let mut cursor = Cursor::new(&self.buffer[*whole..], self.offset + *whole as u64);
         let (aux, keys, db) = (&mut self.aux, &mut self.keys, &mut self.db);
+        let functions = &mut self.functions;
         let mut seen = |op: Op<'_>| match op {
             Op::Type(_) => *keys += 1,
             Op::SelectDb(index) => *db = index,
@@ -335,6 +336,7 @@ impl<R: Read> Scanner<R> {
                     aux.push((key.into_owned(), value.into_owned()));
                 }
             }
+            Op::Function(code) => functions.push(code.into_owned()),
             Op::ResizeDb(..) | Op::ExpireAt(_) | Op::Ignored | Op::Eof => {}
         };
         // An expiry belongs to the next key, whatever stands between: no piece ends there.

@@ -30,6 +30,10 @@ pub trait SnapshotSource: Sync {
     fn shard_count(&self) -> usize;
     /// All keys of a shard, best one database after another. An error of `on_key` ends it and is returned.
     fn for_each_key(&self, shard: usize, on_key: &mut OnKey<'_>) -> io::Result<()>;
+    /// The codes of libraries.
+    fn functions(&self) -> Vec<&[u8]> {
+        Vec::new()
+    }
     /// Database, keys, keys that expire; databases without keys may be left out.
     fn db_sizes(&self) -> Vec<(DbIndex, u64, u64)>;
 }
@@ -184,7 +188,7 @@ pub fn write_commands(
             storage,
             temp,
             options.direct_io,
-            commands::HEAD,
+            &commands::head(source.functions()),
             padding,
             progress,
         )
@@ -315,6 +319,10 @@ fn rdb_head(source: &dyn SnapshotSource, options: &SnapshotOptions) -> Vec<u8> {
     aux(b"ctime", options.unix_seconds.to_string().as_bytes());
     aux(b"used-mem", options.used_memory.to_string().as_bytes());
     aux(b"aof-base", if options.aof_base { b"1" } else { b"0" });
+    for code in source.functions() {
+        head.push(OP_FUNCTION_2);
+        put_raw_string(&mut head, code);
+    }
     for (db, keys, expiring) in source.db_sizes() {
         if keys > 0 {
             put_select(&mut head, db);

@@ -200,7 +200,7 @@ impl Parser<'_> {
                     Op::SelectDb(index) => Op::SelectDb(index),
                     Op::ExpireAt(at) => Op::ExpireAt(at),
                     Op::Eof => return Err(cursor.malformed("the end of the file inside a chunk")),
-                    Op::ResizeDb(..) | Op::Aux(..) | Op::Ignored => Op::Ignored,
+                    Op::ResizeDb(..) | Op::Aux(..) | Op::Function(_) | Op::Ignored => Op::Ignored,
                 })
             })?;
             match next {

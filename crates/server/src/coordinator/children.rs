@@ -141,9 +141,18 @@ impl Coordinator {
         };
         progress.reset();
         let mut guards = self.take_all();
+        if guards.iter().any(|guard| guard.reserved) {
+            self.give_back(guards);
+            log!(
+                Warning,
+                "Cannot save: a slow script is in the middle of its writes"
+            );
+            return Err(());
+        }
         let job = self.job(&config, ChildKind::Snapshot);
         let source = ShardsSource {
             shards: guards.iter().map(|guard| &**guard).collect(),
+            libraries: server.scripts.libraries.current(),
         };
         let result = job.run(&*self.storage, &source, progress);
         drop(source);
@@ -243,6 +252,9 @@ impl Coordinator {
             .expect("no holder of this lock panics");
         let began = clock::instant();
         let stopped = server.safe_point.stop(server);
+        if server.scripts.is_busy() {
+            return Err("a slow script is in the middle of what it does".into());
+        }
         if let Some(rewrite) = &mut rewrite {
             self.open_segments(rewrite)?;
         }
@@ -254,6 +266,7 @@ impl Coordinator {
         let dirty = guards.iter().map(|guard| guard.dirty).collect();
         let source = ShardsSource {
             shards: guards.iter().map(|guard| &**guard).collect(),
+            libraries: server.scripts.libraries.current(),
         };
         let keys: u64 = SnapshotSource::db_sizes(&source)
             .iter()

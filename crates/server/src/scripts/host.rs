@@ -86,13 +86,7 @@ impl scripting::Host for ScriptHost<'_, '_> {
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {
-        let text = String::from_utf8_lossy(text).escape_debug().to_string();
-        match level {
-            LogLevel::Debug => log!(Debug, "{text}"),
-            LogLevel::Verbose => log!(Verbose, "{text}"),
-            LogLevel::Notice => log!(Notice, "{text}"),
-            LogLevel::Warning => log!(Warning, "{text}"),
-        }
+        super::log_text(level, text);
     }
 
     fn look(&mut self, took: Duration) -> Verdict {

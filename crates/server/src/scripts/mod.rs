@@ -10,6 +10,7 @@
 
 pub mod cache;
 mod host;
+pub mod libraries;
 mod run;
 
 use std::sync::atomic::{
@@ -20,8 +21,11 @@ use std::sync::Mutex;
 
 use commands::CommandError;
 
+use crate::log;
+
 use cache::ScriptCache;
-pub use run::WorkerScripts;
+use libraries::Registry;
+pub use run::{count_of_keys, Program, WorkerScripts};
 
 pub const BUSY_SCRIPT: CommandError = CommandError::new(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
@@ -100,9 +104,21 @@ impl SlowRun {
     }
 }
 
+/// Writes what a script says to the log.
+fn log_text(level: scripting::LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text).escape_debug().to_string();
+    match level {
+        scripting::LogLevel::Debug => log!(Debug, "{text}"),
+        scripting::LogLevel::Verbose => log!(Verbose, "{text}"),
+        scripting::LogLevel::Notice => log!(Notice, "{text}"),
+        scripting::LogLevel::Warning => log!(Warning, "{text}"),
+    }
+}
+
 /// What all workers share of scripts.
 pub struct Scripts {
     pub cache: ScriptCache,
+    pub libraries: Registry,
     /// By worker.
     slow: Box<[SlowRun]>,
     /// Bytes of each worker's Lua state.
@@ -113,6 +129,7 @@ impl Scripts {
     pub fn new(workers: usize) -> Scripts {
         Scripts {
             cache: ScriptCache::default(),
+            libraries: Registry::default(),
             slow: (0..workers).map(|_| SlowRun::default()).collect(),
             lua_bytes: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }

@@ -14,6 +14,7 @@ use scripting::{flags, Abort, Engine, Invocation, Progress, ScriptSha};
 
 use super::cache::Script;
 use super::host::{Place, ScriptHost};
+use super::libraries::{Libraries, Library};
 use super::Kind;
 use crate::session::Host;
 use crate::worker::connection::Connection;
@@ -43,18 +44,23 @@ pub struct WorkerScripts {
     by_body_bytes: usize,
     by_sha: HashMap<ScriptSha, Arc<Script>, RandomState>,
     interrupted: Option<Box<Interrupted>>,
+    libraries: Arc<Libraries>,
+    libraries_version: u64,
 }
 
 /// What runs.
 #[derive(Clone)]
 pub enum Program {
     Script(Arc<Script>),
+    /// One of a library's, by its place there.
+    Function(Arc<Library>, usize),
 }
 
 impl Program {
     pub fn kind(&self) -> Kind {
         match self {
             Program::Script(_) => Kind::Script,
+            Program::Function(..) => Kind::Function,
         }
     }
 
@@ -62,6 +68,7 @@ impl Program {
     pub fn name(&self) -> Vec<u8> {
         match self {
             Program::Script(script) => script.sha.to_vec(),
+            Program::Function(library, place) => library.functions[*place].name.clone(),
         }
     }
 
@@ -69,12 +76,14 @@ impl Program {
     fn flags(&self) -> Option<u8> {
         match self {
             Program::Script(script) => script.head.flags,
+            Program::Function(library, place) => Some(library.functions[*place].flags),
         }
     }
 
     fn is_undeclared(&self) -> bool {
         match self {
             Program::Script(script) => script.undeclared.load(Relaxed),
+            Program::Function(library, _) => library.undeclared.load(Relaxed),
         }
     }
 
@@ -82,6 +91,7 @@ impl Program {
     pub fn note_undeclared(&self) {
         match self {
             Program::Script(script) => script.undeclared.store(true, Relaxed),
+            Program::Function(library, _) => library.undeclared.store(true, Relaxed),
         }
     }
 }
@@ -190,6 +200,38 @@ impl Worker {
             .get_or_insert_with(|| Engine::new(limit, commands::REDIS_VERSION));
         engine.set_memory_limit(limit);
         engine
+    }
+
+    /// The Lua state, of which no script is interrupted.
+    pub(crate) fn script_engine(&mut self) -> &mut Engine {
+        self.engine()
+    }
+
+    /// The libraries there are; those that are gone are forgotten here.
+    pub(crate) fn libraries(&mut self) -> Arc<Libraries> {
+        let registry = &self.server.scripts.libraries;
+        let version = registry.version();
+        if self.scripts.libraries_version != version {
+            self.scripts.libraries = registry.current();
+            self.scripts.libraries_version = version;
+        }
+        let libraries = self.scripts.libraries.clone();
+        if let Some(engine) = &mut self.scripts.engine {
+            if engine.library_count() > libraries.by_name.len() {
+                engine.retain_libraries(|id| libraries.has(id));
+            }
+        }
+        libraries
+    }
+
+    /// Has a library's functions in this worker's state.
+    pub(crate) fn load_here(&mut self, library: &Library) -> CommandResult {
+        let server = self.server;
+        let engine = self.engine();
+        if !engine.has_library(library.id) {
+            server.scripts.libraries.load_again(engine, library)?;
+        }
+        Ok(())
     }
 
     /// The script of a text, compiled here. `stays`: SCRIPT LOAD brings it.
@@ -322,6 +364,10 @@ impl Worker {
             };
             match &program {
                 Program::Script(script) => engine.start_script(&script.sha, call),
+                Program::Function(library, place) => {
+                    let name = &library.functions[*place].name;
+                    engine.start_function(library.id, name, call);
+                }
             }
             let mut host = ScriptHost {
                 worker: self,

@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod connection;
 mod debug;
 mod digest;
+mod function;
 mod info;
 mod observe;
 mod persistence;
@@ -41,8 +42,17 @@ impl Host<'_, '_> {
     }
 }
 
-/// Those that run scripts, whose keys are known when they ask for them: EXEC takes all batons for them.
-pub const SCRIPT_HOST_COMMANDS: &[HostCommand] = &[HostCommand::Eval, HostCommand::Evalsha];
+/// Those that run scripts, whose keys are known when they ask for them, or change functions: EXEC takes all batons
+/// for them.
+pub const SCRIPT_HOST_COMMANDS: &[HostCommand] = &[
+    HostCommand::Eval,
+    HostCommand::Evalsha,
+    HostCommand::Fcall,
+    HostCommand::FunctionDelete,
+    HostCommand::FunctionFlush,
+    HostCommand::FunctionLoad,
+    HostCommand::FunctionRestore,
+];
 
 /// Those that look at all shards, so that EXEC takes all batons for them.
 pub const ALL_SHARDS_HOST_COMMANDS: &[HostCommand] = &[
@@ -105,6 +115,15 @@ impl Worker {
             HostCommand::Eval => self.eval(c, command, argv, situation, false),
             HostCommand::Evalsha => self.eval(c, command, argv, situation, true),
             HostCommand::Exec => self.exec(c),
+            HostCommand::Fcall => self.fcall(c, command, argv, situation),
+            HostCommand::FunctionDelete => self.function_delete(c, argv, situation),
+            HostCommand::FunctionDump => self.function_dump(c),
+            HostCommand::FunctionFlush => self.function_flush(c, argv, situation),
+            HostCommand::FunctionKill => self.script_kill(c, Kind::Function),
+            HostCommand::FunctionList => self.function_list(c, argv),
+            HostCommand::FunctionLoad => self.function_load(c, argv, situation),
+            HostCommand::FunctionRestore => self.function_restore(c, argv, situation),
+            HostCommand::FunctionStats => self.function_stats(c),
             HostCommand::Hello => self.hello(c, command, argv),
             HostCommand::Info => self.info(c, argv, situation),
             HostCommand::Lastsave => self.lastsave(c),

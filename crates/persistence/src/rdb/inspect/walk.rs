@@ -241,7 +241,6 @@ impl<'a> Walk<'a> {
             other => other,
         })?;
         let title: Vec<u8> = code.into_iter().take_while(|&b| b != b'\n').collect();
-        self.unsupported("function libraries");
         self.found.functions += 1;
         let offset = self.source.offset();
         self.found.event(Event::Function {
