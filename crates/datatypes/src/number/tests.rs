@@ -271,3 +271,33 @@ fn both_ways_to_read_decimals_agree() {
         );
     }
 }
+
+#[test]
+fn seconds_become_whole_milliseconds() {
+    let check = |text: &str, expected: Option<i64>| {
+        let read = ExtendedFloat::parse(text.as_bytes()).expect("a number");
+        assert_eq!(read.thousandfold_ceiling(), expected, "{text}");
+    };
+    for (text, expected) in [
+        ("0", 0),
+        ("0.001", 1),
+        ("0.0001", 1),
+        ("1e-4000", 1),
+        // Above a tenth as this format has it, but a hundred again once it is multiplied.
+        ("0.1", 100),
+        ("1.0005", 1001),
+        ("2.5", 2500),
+        ("0x10", 16_000),
+        ("-0.0001", 0),
+        ("-0.1", -100),
+        ("-1.9999", -1999),
+        ("9223372036854775", 9_223_372_036_854_775_000),
+        ("-1e30", i64::MIN),
+        ("-inf", i64::MIN),
+    ] {
+        check(text, Some(expected));
+    }
+    for text in ["9223372036854776", "1e30", "1e4000", "inf"] {
+        check(text, None);
+    }
+}
