@@ -126,8 +126,8 @@ class RedisBenchmark:
         phases = [(["GET", "memtier-__rand_int__"], traffic.gets),
                   (["SET", "memtier-__rand_int__", "x" * traffic.value_bytes], traffic.sets)]
         phases = [(words, share / (traffic.gets + traffic.sets)) for words, share in phases if share]
-        rate = self._phase(port, traffic, phases[0][0], self.CALIBRATION_REQUESTS, seconds).throughput
-        parts = [self._phase(port, traffic, words, int(rate * seconds * share), seconds)
+        rate = self.requests(port, traffic, phases[0][0], self.CALIBRATION_REQUESTS, seconds).throughput
+        parts = [self.requests(port, traffic, words, int(rate * seconds * share), seconds)
                  for words, share in phases]
         operations = sum(part.operations for part in parts)
         main = parts[0]  # the percentiles of the more frequent command
@@ -138,7 +138,8 @@ class RedisBenchmark:
             cpu_seconds=sum(part.cpu_seconds for part in parts),
         )
 
-    def _phase(self, port: int, traffic: Traffic, words: list[str], requests: int, seconds: int) -> Answer:
+    def requests(self, port: int, traffic: Traffic, words: list[str], requests: int, seconds: int) -> Answer:
+        """So many requests of one command, given as its words."""
         command = [self.path, "-h", "127.0.0.1", "-p", str(port), "-c", str(traffic.connections),
                    "--threads", str(THREADS), "-P", str(traffic.pipeline), "-r", str(traffic.key_count),
                    "-n", str(requests), "--precision", "3", *words]

@@ -413,7 +413,7 @@ def expect_keys(server: Server, count: int) -> None:
 # -- the list --------------------------------------------------------------------------------------
 
 def all_scenarios(shards: int, sizes: tuple[float, ...] = ()) -> tuple[Scenario, ...]:
-    from . import large  # which uses what is above
+    from . import commands, large  # which use what is above
 
     many, ring, epoll = basalt(shards), basalt(1, "io_uring"), basalt(1, "epoll")
     peers = (REDIS, VALKEY)
@@ -457,5 +457,6 @@ def all_scenarios(shards: int, sizes: tuple[float, ...] = ()) -> tuple[Scenario,
         *(Scenario(f"hash-{size:g}", f"one hash of {size:g} GB: BGSAVE, and start with that dump", (*peers, many),
                    large.HASH_COLUMNS, partial(large.huge_hash, gigabytes=size), is_repeatable=False,
                    is_default=False, group="hash") for size in sizes),
+        *commands.command_scenarios(many),
     )
 
