@@ -105,6 +105,8 @@ def test_a_slow_script_that_has_written_cannot_be_killed():
             return False
 
         wait_for(is_unkillable)
+        with pytest.raises(ReplyError, match="BUSY"):
+            other.cmd("SHUTDOWN")
         try:
             other.cmd("SHUTDOWN", "NOSAVE")
         except Exception:
@@ -262,6 +264,35 @@ def test_flushing_scripts_reaches_all_workers():
         for client in clients:
             with pytest.raises(ReplyError, match="Function not found"):
                 client.cmd("FCALL", "add", "1", "n", "1")
+
+
+@pytest.mark.parametrize("shards", [1, 2, 8])
+def test_who_waits_is_served_when_the_script_has_ended(shards):
+    with Server("basalt", shards=shards) as server, server.client() as client, server.client() as waiter:
+        waiter.send("BLPOP", "list", "0")
+        wait_for(lambda: b"blocked_clients:1" in client.cmd("INFO", "clients"))
+        body = "redis.call('RPUSH', KEYS[1], '1', '2') redis.call('LPOP', KEYS[1]) return 1"
+        assert client.cmd("EVAL", body, "1", "list") == 1
+        assert waiter.recv() == [b"list", b"2"]
+
+
+def test_info_tells_of_scripts():
+    with Server("basalt", shards=2) as server, server.client() as client:
+
+        def info():
+            lines = (line.split(":") for line in client.cmd("INFO", "everything").decode().splitlines() if ":" in line)
+            return {name: value for name, value, *_ in lines}
+
+        before = info()
+        assert [before[name] for name in ("used_memory_vm_eval", "number_of_cached_scripts")] == ["0", "0"]
+        for n in range(600):
+            client.cmd("EVAL", f"return {n}", "0")
+        client.cmd("FUNCTION", "LOAD", LIBRARY)
+        after = info()
+        assert int(after["used_memory_vm_eval"]) > 20000
+        assert (after["number_of_cached_scripts"], after["evicted_scripts"]) == ("500", "100")
+        assert (after["number_of_functions"], after["number_of_libraries"]) == ("2", "1")
+        assert int(after["used_memory_scripts"]) > 10000
 
 
 def test_scripts_in_transactions():

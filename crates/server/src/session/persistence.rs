@@ -173,6 +173,9 @@ impl Worker {
             // Nothing here delays a shutdown, so there is never one to take back.
             return Err(NO_SHUTDOWN);
         }
+        if !nosave && self.server.scripts.is_busy() {
+            return Err(self.server.scripts.busy());
+        }
         let save = match (save, nosave) {
             (true, _) => SaveOnShutdown::Always,
             (_, true) => SaveOnShutdown::Never,

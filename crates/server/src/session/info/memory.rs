@@ -13,6 +13,20 @@ pub const SECTION: Section = Section {
     write,
 };
 
+/// Of all Lua states.
+fn lua_bytes(facts: &Facts) -> u64 {
+    facts.server.scripts.lua_bytes()
+}
+
+fn libraries(facts: &Facts) -> std::sync::Arc<crate::scripts::libraries::Libraries> {
+    facts.server.scripts.libraries.current()
+}
+
+/// Of the texts of scripts and libraries.
+fn script_bytes(facts: &Facts) -> u64 {
+    facts.server.scripts.cache.bytes() + libraries(facts).code_bytes()
+}
+
 fn write(facts: &Facts, out: &mut String) {
     put(
         facts,
@@ -41,15 +55,30 @@ fn write(facts: &Facts, out: &mut String) {
             ("allocator_resident", |_| resident_bytes().to_string()),
             ("total_system_memory", |_| system_bytes().to_string()),
             ("total_system_memory_human", |_| human(system_bytes())),
-            ("used_memory_lua", |_| "0".into()),
-            ("used_memory_vm_eval", |_| "0".into()),
-            ("used_memory_lua_human", |_| human(0)),
-            ("used_memory_scripts_eval", |_| "0".into()),
-            ("number_of_cached_scripts", |_| "0".into()),
-            ("number_of_functions", |_| "0".into()),
-            ("number_of_libraries", |_| "0".into()),
-            ("used_memory_scripts", |_| "0".into()),
-            ("used_memory_scripts_human", |_| human(0)),
+            // One state of a worker runs scripts and functions.
+            ("used_memory_lua", |f| lua_bytes(f).to_string()),
+            ("used_memory_vm_eval", |f| lua_bytes(f).to_string()),
+            ("used_memory_lua_human", |f| human(lua_bytes(f))),
+            ("used_memory_scripts_eval", |f| {
+                f.server.scripts.cache.bytes().to_string()
+            }),
+            ("number_of_cached_scripts", |f| {
+                f.server.scripts.cache.len().to_string()
+            }),
+            ("number_of_functions", |f| {
+                libraries(f).function_count().to_string()
+            }),
+            ("number_of_libraries", |f| {
+                libraries(f).by_name.len().to_string()
+            }),
+            ("used_memory_vm_functions", |_| "0".into()),
+            ("used_memory_vm_total", |f| lua_bytes(f).to_string()),
+            ("used_memory_vm_total_human", |f| human(lua_bytes(f))),
+            ("used_memory_functions", |f| {
+                libraries(f).code_bytes().to_string()
+            }),
+            ("used_memory_scripts", |f| script_bytes(f).to_string()),
+            ("used_memory_scripts_human", |f| human(script_bytes(f))),
             ("maxmemory", |f| setting(f, "maxmemory")),
             ("maxmemory_human", |f| {
                 human(setting(f, "maxmemory").parse().unwrap_or(0))

@@ -58,7 +58,9 @@ const FIELDS: &[Field] = &[
     }),
     ("evicted_keys", |f| f.sum(|shard| shard.evicted).to_string()),
     ("evicted_clients", |f| f.totals.clients_evicted.to_string()),
-    ("evicted_scripts", |_| "0".into()),
+    ("evicted_scripts", |f| {
+        f.server.scripts.cache.evicted().to_string()
+    }),
     ("total_eviction_exceeded_time", |f| {
         f.server.memory.beyond_total_ms().to_string()
     }),
