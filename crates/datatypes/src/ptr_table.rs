@@ -528,12 +528,14 @@ impl PtrTable {
             let index = self.directory_index(cursor << (64 - POSITION_BITS));
             let segment = self.directory[index];
             found.clear();
+            // To hash its records is most of a segment's cost, and most of that is waiting for them to come to the cache.
+            segment_slots(segment).for_each(|s| prefetch_line(unpack(s).as_ptr()));
             found.extend(
                 segment_slots(segment)
                     .map(|s| (position(hash_of(unpack(s))), unpack(s)))
                     .filter(|(p, _)| *p >= cursor),
             );
-            found.sort_unstable_by_key(|(p, _)| *p);
+            let cut_behind = sort_first(&mut found, count.saturating_sub(seen));
             let mut last = None;
             for &(at, ptr) in &found {
                 if seen >= count && last != Some(at) {
@@ -542,6 +544,9 @@ impl PtrTable {
                 f(ptr);
                 seen += 1;
                 last = Some(at);
+            }
+            if let Some(at) = cut_behind {
+                return at + 1;
             }
             let depth = segment.header().depth;
             let (first, places) = self.places(index, depth);
@@ -595,6 +600,22 @@ fn rebuilt(
         assert!(placed, "a rebuilt segment has more slots than entries");
     }
     segment
+}
+
+/// Orders by position at least one more than are wanted. Those behind may be left out, but none that shares its position
+/// with one that is not: returns the last position then.
+fn sort_first(found: &mut Vec<(u64, NonNull<u8>)>, wanted: usize) -> Option<u64> {
+    /// Below so many, sorting all is as cheap as finding those that are wanted.
+    const FEW: usize = 32;
+    let (mut cut_behind, all) = (None, found.len());
+    if found.len() > FEW && wanted < found.len() / 2 {
+        let (_, (bound, _), _) = found.select_nth_unstable_by_key(wanted, |(p, _)| *p);
+        let bound = *bound;
+        found.retain(|(p, _)| *p <= bound);
+        cut_behind = (found.len() < all).then_some(bound);
+    }
+    found.sort_unstable_by_key(|(p, _)| *p);
+    cut_behind
 }
 
 fn segment_slots(segment: SegmentPtr) -> impl Iterator<Item = u64> {
