@@ -94,8 +94,8 @@ GEO = """
 2 * GEORADIUSBYMEMBER_RO k m radius unit [WITHCOORD]
 """
 
-# With BY and ALPHA, equal weights leave the order of a set, which is no server's promise. Sorted sets are left out: Redis
-# turns them into skip lists for SORT; nothing that was sorted by numbers is stored: see differences.py.
+# With BY and ALPHA, equal weights leave the order of a set, which is no server's promise. Nothing that was
+# sorted by numbers is stored: see differences.py.
 SORTING = """
 20 * SORT sortkey [LIMIT i i] [ASC|DESC]
 8 * SORT sortkey [LIMIT i i] [ASC|DESC] ALPHA

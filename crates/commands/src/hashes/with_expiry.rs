@@ -114,6 +114,7 @@ fn hgetex(c: &mut Ctx<'_, '_>) -> CommandResult {
             let Some(hash) = c.keys.hash_mut(key)? else {
                 return Ok(());
             };
+            hash.prepare_expiry();
             let found = present(Some(&mut *hash), fields);
             found.iter().for_each(|field| {
                 hash.set_expiry(field, time, limits);

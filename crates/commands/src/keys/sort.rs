@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use datatypes::{number, List, Value};
+use datatypes::{number, Encoding, List, Value};
 use keyspace::{EntryRef, Expiry, Key, NewValue, ValueRef};
 use resp::Argv;
 
@@ -347,6 +347,14 @@ fn run(c: &mut Ctx<'_, '_>, may_store: bool) -> CommandResult {
     let mut request = Request::read(c.argv, may_store)?;
     let key = c.key(1);
     let (found, is_set) = elements(&mut c.keys, key)?;
+    if let Ok(Some(set)) = c.keys.peek_sorted_set(key) {
+        // Redis turns what it sorts into a skip list, and OBJECT ENCODING tells.
+        if set.encoding() == Encoding::Listpack {
+            if let Some(set) = c.keys.sorted_set_mut(key)? {
+                set.prepare(usize::MAX, c.limits);
+            }
+        }
+    }
     // BY with nowhere to put an element asks for no order.
     let mut keeps_order = request.by.is_some_and(|by| !by.reaches_for_keys());
     if keeps_order && is_set && request.store_at.is_some() {
