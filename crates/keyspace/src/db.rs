@@ -62,6 +62,11 @@ impl Db {
         self.expires.len()
     }
 
+    /// Bytes of the table of keys that expire.
+    pub fn expires_bytes(&self) -> usize {
+        self.expires.memory_bytes()
+    }
+
     /// The hashes with fields that expire.
     pub fn field_expiries(&self) -> &FieldExpiries {
         &self.field_expiries

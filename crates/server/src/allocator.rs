@@ -103,6 +103,15 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 }
 
+/// Gives memory that nobody uses back to the system, as far as the calling thread can.
+pub fn purge() {
+    extern "C" {
+        fn mi_collect(force: bool);
+    }
+    // SAFETY: the allocator's own function, which any thread may call at any time.
+    unsafe { mi_collect(true) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

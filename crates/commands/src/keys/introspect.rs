@@ -3,7 +3,7 @@
 use keyspace::{AccessClock, AccessPolicy, EntryRef};
 
 use crate::args;
-use crate::command::{Command, Flags, Group, Run};
+use crate::command::{Command, Flags, Group, HostCommand, Run};
 use crate::context::Ctx;
 use crate::errors::{CommandResult, LFU_POLICY, NO_LFU_POLICY, SYNTAX};
 use crate::help;
@@ -79,6 +79,12 @@ pub const COMMANDS: &[Command] = &[
         run: Run::Container,
         subcommands: &[
             Command {
+                name: "memory|doctor",
+                summary: "Tells what may be wrong with the use of memory.",
+                run: Run::Host(HostCommand::MemoryDoctor),
+                ..MEMORY_REPORT
+            },
+            Command {
                 name: "memory|help",
                 summary: "Lists the subcommands.",
                 since: "4.0.0",
@@ -87,6 +93,25 @@ pub const COMMANDS: &[Command] = &[
                 flags: Flags::LOADING.union(Flags::STALE),
                 run: Run::Nowhere(help::reply),
                 ..Command::DEFAULT
+            },
+            Command {
+                name: "memory|malloc-stats",
+                summary: "Replies the allocator's own report, if it has one.",
+                run: Run::Host(HostCommand::MemoryMallocStats),
+                ..MEMORY_REPORT
+            },
+            Command {
+                name: "memory|purge",
+                summary: "Gives free memory back to the system.",
+                run: Run::Host(HostCommand::MemoryPurge),
+                tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+                ..MEMORY_REPORT
+            },
+            Command {
+                name: "memory|stats",
+                summary: "Replies what memory is used for.",
+                run: Run::Host(HostCommand::MemoryStats),
+                ..MEMORY_REPORT
             },
             Command {
                 name: "memory|usage",
@@ -105,6 +130,18 @@ pub const COMMANDS: &[Command] = &[
         ..Command::DEFAULT
     },
 ];
+
+const MEMORY_REPORT: Command = Command {
+    since: "4.0.0",
+    group: Group::Server,
+    arity: 2,
+    tips: &[
+        "nondeterministic_output",
+        "request_policy:all_shards",
+        "response_policy:special",
+    ],
+    ..Command::DEFAULT
+};
 
 /// Replies what `tell` says of the key's entry, or null.
 fn about(

@@ -112,13 +112,13 @@ fn setting(facts: &Facts, name: &str) -> String {
     String::from_utf8_lossy(&value).into_owned()
 }
 
-fn peak_bytes(facts: &Facts) -> u64 {
+pub fn peak_bytes(facts: &Facts) -> u64 {
     let peak = facts.server.stats.peak_memory_bytes.get();
     peak.max(allocator::used_bytes())
 }
 
 /// The resident set: the second number of statm, in pages.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok());
     pages.unwrap_or(0) * page_bytes()
@@ -142,27 +142,27 @@ fn fragmentation() -> String {
     format!("{:.2}", resident_bytes() as f64 / used as f64)
 }
 
-fn fragmented_bytes() -> i64 {
+pub fn fragmented_bytes() -> i64 {
     resident_bytes() as i64 - allocator::used_bytes() as i64
 }
 
-fn client_bytes(facts: &Facts) -> u64 {
+pub fn client_bytes(facts: &Facts) -> u64 {
     let all = facts.server.clients.all();
     all.iter()
         .map(|record| record.memory_bytes.load(Relaxed) as u64)
         .sum()
 }
 
-fn startup_bytes(facts: &Facts) -> u64 {
+pub fn startup_bytes(facts: &Facts) -> u64 {
     facts.server.stats.startup_memory_bytes.get()
 }
 
 /// Everything that is not keys and values: the start, clients and tables.
-fn overhead_bytes(facts: &Facts) -> u64 {
+pub fn overhead_bytes(facts: &Facts) -> u64 {
     startup_bytes(facts) + client_bytes(facts) + facts.sum(|shard| shard.table_bytes as u64)
 }
 
-fn dataset_bytes(facts: &Facts) -> u64 {
+pub fn dataset_bytes(facts: &Facts) -> u64 {
     allocator::used_bytes().saturating_sub(overhead_bytes(facts))
 }
 

@@ -11,6 +11,7 @@ mod errorstats;
 mod keyspace;
 mod latencystats;
 mod memory;
+mod memory_report;
 mod persistence;
 mod replication;
 mod server;
@@ -68,6 +69,9 @@ struct DbFacts {
     keys: usize,
     expires: usize,
     field_expiries: usize,
+    /// Of all tables, and of the one of keys that expire.
+    table_bytes: u64,
+    expires_bytes: u64,
     avg_ttl_ms: i64,
 }
 
@@ -152,19 +156,8 @@ impl Worker {
             .iter()
             .filter(|section| section.is_wanted(&asked))
             .collect();
-        let mut facts = Facts {
-            server: self.server,
-            config: self.config.clone(),
-            now: self.now,
-            totals: Totals::since_reset(self.server),
-            shards: Vec::new(),
-            dbs: Vec::new(),
-        };
-        if wanted.iter().any(|section| section.needs_shards) {
-            self.with_all_shards(c, situation, |worker, _, view| {
-                facts.look_at_shards(view, &mut worker.env.rng);
-            });
-        }
+        let needs_shards = wanted.iter().any(|section| section.needs_shards);
+        let facts = self.facts(c, situation, needs_shards);
         let mut text = String::new();
         for section in wanted {
             if !text.is_empty() {
@@ -176,6 +169,23 @@ impl Worker {
         }
         c.reply().verbatim("txt", text.as_bytes());
         Ok(())
+    }
+
+    fn facts(&mut self, c: &mut Connection, situation: Host<'_, '_>, needs_shards: bool) -> Facts {
+        let mut facts = Facts {
+            server: self.server,
+            config: self.config.clone(),
+            now: self.now,
+            totals: Totals::since_reset(self.server),
+            shards: Vec::new(),
+            dbs: Vec::new(),
+        };
+        if needs_shards {
+            self.with_all_shards(c, situation, |worker, _, view| {
+                facts.look_at_shards(view, &mut worker.env.rng);
+            });
+        }
+        facts
     }
 }
 
@@ -211,6 +221,8 @@ impl Facts {
                     index,
                     keys,
                     expires: dbs.iter().map(|db| db.expires_len()).sum(),
+                    table_bytes: dbs.iter().map(|db| db.table_bytes() as u64).sum(),
+                    expires_bytes: dbs.iter().map(|db| db.expires_bytes() as u64).sum(),
                     field_expiries: dbs.iter().map(|db| db.field_expiries().len()).sum(),
                     avg_ttl_ms: average_ttl_ms(&dbs, self.now, rng),
                 });
