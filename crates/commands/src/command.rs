@@ -149,6 +149,7 @@ pub enum HostCommand {
     MemoryMallocStats,
     MemoryPurge,
     MemoryStats,
+    Monitor,
     Multi,
     Ping,
     Psubscribe,

@@ -352,3 +352,7 @@ pub const HSETEX_CONDITIONS: CommandError =
     CommandError::new("ERR Only one of FXX or FNX arguments can be specified");
 pub const HSETEX_TIMES: CommandError =
     CommandError::new("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
+pub const MONITOR_AND_KEYS: CommandError =
+    CommandError::new("ERR Replica can't interact with the keyspace");
+pub const MONITOR_DENY_BLOCKING: CommandError =
+    CommandError::new("ERR MONITOR isn't allowed for DENY BLOCKING client");

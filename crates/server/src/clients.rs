@@ -77,6 +77,7 @@ pub mod flag {
     pub const NO_TOUCH: u32 = 1 << 4;
     pub const BLOCKED: u32 = 1 << 5;
     pub const PUBSUB: u32 = 1 << 6;
+    pub const MONITOR: u32 = 1 << 12;
     pub const TRACKING: u32 = 1 << 7;
     pub const BROADCAST: u32 = 1 << 8;
     pub const REDIRECT_BROKEN: u32 = 1 << 9;

@@ -70,6 +70,8 @@ pub enum To {
     Broadcast { by: Option<Origin> },
     /// Who gets another connection's invalidations; the frame names the keys.
     Redirected { conn: ConnId },
+    /// Whoever monitors.
+    Monitors,
 }
 
 impl Push {

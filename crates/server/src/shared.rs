@@ -28,6 +28,7 @@ use crate::snapshot::SnapshotState;
 use crate::stats::{ServerStats, WorkerStats};
 use crate::tracking::Tracking;
 use crate::worker::mailbox::{Mailbox, Message};
+use crate::worker::monitor::Monitors;
 use crate::worker::posted::Posted;
 
 /// A shard with its baton, and the inbox of commands posted to it.
@@ -77,6 +78,7 @@ pub struct Server {
     pub clients: Clients,
     pub pubsub: PubSub,
     pub tracking: Tracking,
+    pub monitors: Monitors,
     pub stats: ServerStats,
     pub safe_point: SafePoint,
     pub pause: Pause,
@@ -145,6 +147,7 @@ impl Server {
             clients: Clients::default(),
             pubsub: PubSub::new(worker_count),
             tracking: Tracking::new(worker_count),
+            monitors: Monitors::new(worker_count),
             stats: ServerStats::default(),
             safe_point: SafePoint::new(worker_count),
             pause: Pause::default(),

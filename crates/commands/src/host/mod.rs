@@ -400,6 +400,15 @@ pub const COMMANDS: &[Command] = &[
         ..SERVER
     },
     Command {
+        name: "monitor",
+        summary: "Has the connection see every command that the server runs.",
+        complexity: "",
+        arity: 1,
+        flags: ADMIN,
+        run: Run::Host(HostCommand::Monitor),
+        ..SERVER
+    },
+    Command {
         name: "multi",
         summary: "Begins a transaction: commands are queued until EXEC.",
         since: "1.2.0",

@@ -62,6 +62,8 @@ impl scripting::Host for ScriptHost<'_, '_> {
         let began = Instant::now();
         let start = reply.len();
         let result = self.run(command, &call, reply);
+        let db = *self.course.place().db;
+        self.worker.monitor_called(db, command, call.argv);
         let stat = self.worker.stats().of(command);
         stat.calls.add(1);
         stat.nanos.add(began.elapsed().as_nanos() as u64);

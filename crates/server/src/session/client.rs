@@ -400,6 +400,7 @@ impl Worker {
 fn flag_letters(record: &ClientRecord) -> String {
     let flags = record.flags.load(Relaxed);
     let letters: String = [
+        (flags & flag::MONITOR != 0, 'O'),
         (flags & flag::PUBSUB != 0, 'P'),
         (flags & flag::MULTI != 0, 'x'),
         (flags & flag::BLOCKED != 0, 'b'),

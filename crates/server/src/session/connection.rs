@@ -169,6 +169,7 @@ impl Worker {
         self.forget_watches(c);
         self.read_pushes(Some((c, When::Now)));
         self.forget_subscriptions(c);
+        self.end_monitoring(c);
         if self.end_tracking(c) {
             self.server.note_changes_for_broadcast();
         }

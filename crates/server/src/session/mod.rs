@@ -137,6 +137,7 @@ impl Worker {
             HostCommand::MemoryMallocStats => self.memory_malloc_stats(c),
             HostCommand::MemoryPurge => self.memory_purge(c),
             HostCommand::MemoryStats => self.memory_stats(c, situation),
+            HostCommand::Monitor => self.start_monitoring(c, &situation),
             HostCommand::Multi => self.multi(c),
             HostCommand::Ping => self.ping(c, argv),
             HostCommand::Psubscribe => self.subscribe(c, argv, Subscribed::Pattern, &situation),

@@ -1,8 +1,8 @@
-//! SUBSCRIBE and its kin, PUBLISH, PUBSUB.
+//! SUBSCRIBE and its kin, PUBLISH, PUBSUB; MONITOR.
 
 use std::sync::Arc;
 
-use commands::{CommandError, CommandResult};
+use commands::{errors, CommandError, CommandResult};
 use keyspace::{Lsn, ShardIndex, View};
 use resp::Argv;
 
@@ -59,6 +59,23 @@ impl Worker {
             confirm(c, kind, word, Some(name));
         }
         c.subscriptions_changed();
+        Ok(())
+    }
+
+    pub(super) fn start_monitoring(
+        &mut self,
+        c: &mut Connection,
+        situation: &Host<'_, '_>,
+    ) -> CommandResult {
+        if situation.in_transaction() {
+            return Err(errors::MONITOR_DENY_BLOCKING);
+        }
+        // Redis says nothing to one that monitors already.
+        if !c.monitors {
+            self.read_pushes(Some((c, When::Now)));
+            self.begin_monitoring(c);
+            c.reply().ok();
+        }
         Ok(())
     }
 

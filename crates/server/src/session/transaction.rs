@@ -246,6 +246,7 @@ impl Worker {
             c.reply().error(refusal.text());
             return;
         }
+        self.monitor_script(c, command, argv);
         let result = match command.run {
             Run::Keys(handler)
             | Run::AllShards(handler)
@@ -263,6 +264,7 @@ impl Worker {
             Run::Host(host) => self.host(c, host, command, argv, Host::InTransaction(view)),
             Run::Container => Err(errors::SYNTAX),
         };
+        self.show_to_monitors(c, command, argv);
         self.note_call(c, command, argv, began.elapsed(), 1);
         if let Err(error) = result {
             c.out.truncate(start);

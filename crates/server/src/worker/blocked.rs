@@ -105,6 +105,7 @@ impl Worker {
             }
         });
         self.after_held(Some(c.origin(self.index)), &mut guards);
+        self.show_to_monitors(c, command, argv);
         self.release_all(guards);
         result
     }

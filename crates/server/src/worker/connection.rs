@@ -57,6 +57,7 @@ pub struct Connection {
     pub watches: Watches,
     /// None when there are none.
     pub subscriptions: Option<Box<Subscriptions>>,
+    pub monitors: bool,
     /// By CLIENT TRACKING.
     pub tracking: Option<Box<Options>>,
     /// Pushes to come behind the reply to the command that runs.
@@ -121,6 +122,7 @@ impl Connection {
             in_script: false,
             watches: Watches::default(),
             subscriptions: None,
+            monitors: false,
             tracking: None,
             late: Late::default(),
             is_special: false,
@@ -294,6 +296,7 @@ impl Connection {
             | bit(self.closing, flag::CLOSE_AFTER_REPLY)
             | bit(self.no_evict, flag::NO_EVICT)
             | bit(self.no_touch, flag::NO_TOUCH)
+            | bit(self.monitors, flag::MONITOR)
             | bit(self.is_subscribed(), flag::PUBSUB)
             | self.tracking.as_ref().map_or(0, |own| {
                 flag::TRACKING

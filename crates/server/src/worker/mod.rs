@@ -11,6 +11,7 @@ pub mod connection;
 pub mod environment;
 pub mod mailbox;
 pub mod memory;
+pub mod monitor;
 pub mod posted;
 pub mod push;
 mod ready;
@@ -104,6 +105,10 @@ pub struct Worker {
     taken: Vec<Message>,
     subscribers: Subscribers,
     trackers: Trackers,
+    /// Connections that monitor.
+    monitoring: Vec<ConnId>,
+    /// Monitors were told of the command that runs.
+    was_monitored: bool,
     pub(crate) publisher: Publisher,
     /// Connections that go on when less is to be delivered.
     held_up: Vec<ConnId>,
@@ -148,6 +153,8 @@ impl Worker {
             taken: Vec::new(),
             subscribers: Subscribers::default(),
             trackers: Trackers::default(),
+            monitoring: Vec::new(),
+            was_monitored: false,
             publisher: Publisher::new(),
             held_up: Vec::new(),
             next_cron: clock::instant(),

@@ -117,7 +117,7 @@ impl Connection {
     }
 
     pub fn hears_of_others(&self) -> bool {
-        self.is_subscribed() || self.tracking.is_some()
+        self.is_subscribed() || self.tracking.is_some() || self.monitors
     }
 
     /// Appends a message to what it is sent.
@@ -143,7 +143,7 @@ impl Connection {
         };
         let start = out.len();
         out.extend_from_slice(message);
-        if self.protocol == Protocol::Resp3 {
+        if self.protocol == Protocol::Resp3 && out[start] == b'*' {
             out[start] = b'>';
         }
     }
@@ -204,12 +204,19 @@ impl Worker {
         }
     }
 
-    pub(super) fn deliver(&mut self, push: &Push, running: Option<(&mut Connection, When)>) {
+    pub(super) fn deliver(&mut self, push: &Push, mut running: Option<(&mut Connection, When)>) {
         self.server.workers[self.index].mailbox.push_delivered(push);
         match &push.to {
             To::Subscribers { kind, name } => {
                 let name = &push.frame[name.start as usize..name.end as usize];
                 self.deliver_to_subscribers(*kind, name, push, running);
+            }
+            To::Monitors => {
+                for conn in self.monitoring.clone() {
+                    self.with_receiver(conn, &mut running, |worker, c, when| {
+                        c.receive(&push.frame, &[], when, &worker.server.aof);
+                    });
+                }
             }
             _ => self.deliver_change(push, running),
         }

@@ -280,6 +280,7 @@ impl Worker {
     /// Whether commands run without further checks, as far as the server is concerned.
     fn is_open(&self) -> bool {
         !self.server.is_loading()
+            && !self.server.monitors.any()
             && self.refusal_of_writes().is_none()
             && !self.server.pause.is_on(self.now)
     }
@@ -493,7 +494,13 @@ impl Worker {
         }
         admitted?;
         let began = Instant::now();
+        self.was_monitored = false;
+        self.monitor_script(c, command, argv);
         let result = self.run_admitted(c, command, argv);
+        let is_exec = matches!(command.run, Run::Host(HostCommand::Exec));
+        if !self.was_monitored || is_exec {
+            self.show_to_monitors(c, command, argv);
+        }
         // One that waits is counted when its reply is there.
         let calls = u64::from(c.blocked.is_none());
         self.note_call(c, command, argv, began.elapsed(), calls);
@@ -552,6 +559,9 @@ impl Worker {
             return Err(NOT_IN_MULTI);
         }
         self.admit_user(c, command, argv)?;
+        if c.monitors && concerns_keys(command) {
+            return Err(errors::MONITOR_AND_KEYS);
+        }
         if c.is_confined() && !is_allowed_when_confined(command) {
             return Err(errors::not_while_subscribed(command.name));
         }
@@ -642,6 +652,7 @@ impl Worker {
         drop(view);
         self.note_shown(c, start, &mut guards, &marks, &[(command, argv)]);
         self.after_held(Some(c.origin(self.index)), &mut guards);
+        self.show_to_monitors(c, command, argv);
         self.release_all(guards);
         self.after_call(command, &result);
         result
@@ -664,7 +675,8 @@ impl Worker {
         argv: Argv<'_>,
         shard: ShardIndex,
     ) -> CommandResult {
-        let suppressed = c.reply_mode != ReplyMode::On || c.tracking.is_some();
+        let suppressed =
+            c.reply_mode != ReplyMode::On || c.tracking.is_some() || self.server.monitors.any();
         let held = if suppressed {
             Some((shard, self.server.shard(shard).baton.take()))
         } else {
@@ -690,6 +702,7 @@ impl Worker {
         );
         c.note_logged(start, shard, logged);
         self.remember_reads_of(c, command, argv, &mut held.1);
+        self.show_to_monitors(c, command, argv);
         if held.1.after_due {
             self.after_run(Some(c.origin(self.index)), &mut [&mut held.1]);
         }
@@ -947,6 +960,18 @@ fn replies_by_push(command: &Command) -> bool {
                 | H::Sunsubscribe
         )
     )
+}
+
+/// Whether a monitoring connection may not call it.
+fn concerns_keys(command: &Command) -> bool {
+    let of_keys = Flags::WRITE
+        .union(Flags::READONLY)
+        .union(Flags::MAY_REPLICATE);
+    command.flags.intersects(of_keys)
+        || matches!(
+            command.run,
+            Run::Host(HostCommand::Publish | HostCommand::Spublish)
+        )
 }
 
 /// Whether a subscribed connection that speaks RESP2 may call it.

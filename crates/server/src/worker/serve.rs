@@ -181,6 +181,7 @@ impl Worker {
         };
         self.forget_watches(&mut c);
         self.forget_subscriptions(&mut c);
+        self.end_monitoring(&mut c);
         if self.end_tracking(&mut c) {
             self.server.note_changes_for_broadcast();
         }

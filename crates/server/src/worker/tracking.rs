@@ -168,7 +168,7 @@ impl Worker {
                     worker.send_invalidation(c, &push.frame, &push.shows, when, true);
                 });
             }
-            To::Subscribers { .. } => unreachable!("not about tracking"),
+            To::Subscribers { .. } | To::Monitors => unreachable!("not about tracking"),
         }
     }
 
