@@ -1,4 +1,4 @@
-//! Directives of Redis, and of Valkey, whose part of the server does not exist here: replication, cluster, TLS,
+//! Directives of Redis, and of Valkey, whose part of the server does not exist here: replication, cluster,
 //! modules, tracking, and others.
 //!
 //! Their values are checked, kept, and reported by CONFIG GET, so that existing configuration files and tools keep
@@ -129,27 +129,13 @@ pub(crate) const ACCEPTED_ONLY: &[Directive] = &[
     row("cluster-link-sendbuf-limit", Kind::Memory { min: 0, max: u64::MAX }, "0"),
     row("cluster-compatibility-sample-ratio", int(0, 100), "0"),
 
-    // TLS.
-    row("tls-port", int(0, 65535), "0"),
+    // TLS: towards other servers, and what there is no use for.
     row("tls-cluster", Bool, "no"),
     row("tls-replication", Bool, "no"),
-    row("tls-auth-clients", Enum(&["no", "yes", "optional"]), "yes"),
-    row("tls-prefer-server-ciphers", Bool, "no"),
-    row("tls-session-caching", Bool, "yes"),
-    row("tls-session-cache-size", int(0, I32_MAX), "20480"),
-    row("tls-session-cache-timeout", int(0, I32_MAX), "300"),
-    unset("tls-cert-file"),
-    unset("tls-key-file"),
-    unset("tls-key-file-pass").flags(F::SENSITIVE),
     unset("tls-client-cert-file"),
     unset("tls-client-key-file"),
     unset("tls-client-key-file-pass").flags(F::SENSITIVE),
     unset("tls-dh-params-file"),
-    unset("tls-ca-cert-file"),
-    unset("tls-ca-cert-dir"),
-    unset("tls-protocols"),
-    unset("tls-ciphers"),
-    unset("tls-ciphersuites"),
 
     // Valkey's own: its files are to be read as well, but CONFIG GET with a pattern shows what Redis has.
     unset("primaryauth").flags(F::SENSITIVE).flags(F::HIDDEN),

@@ -66,6 +66,16 @@ choice! {
 }
 
 choice! {
+    /// Whether TLS clients show a certificate.
+    TlsAuthClients {
+        No = "no",
+        Yes = "yes",
+        /// They need not, but one that is shown must be valid.
+        Optional = "optional",
+    }
+}
+
+choice! {
     /// The least severe messages that reach the log.
     LogLevel {
         Debug = "debug",

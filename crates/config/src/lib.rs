@@ -24,7 +24,7 @@ mod words;
 
 pub use choices::{
     AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
-    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised, TlsAuthClients,
 };
 pub use get_set::{Origin, SetError};
 pub use kind::{

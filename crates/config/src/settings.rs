@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::choices::{
     AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
-    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised, TlsAuthClients,
 };
 use crate::kind::{BufferLimits, EventClasses, MemoryShare, SavePoint, ShutdownOn, Value};
 use crate::table;
@@ -90,6 +90,28 @@ settings! {
     tracking_table_max_keys: u64,
     client_query_buffer_limit_bytes: u64,
     proto_max_bulk_len_bytes: u64,
+
+    // TLS.
+    /// 0: no TLS.
+    tls_port: u16,
+    tls_auth_clients: TlsAuthClients,
+    tls_cert_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    /// The passphrase of an encrypted key.
+    tls_key_file_pass: Option<Vec<u8>>,
+    tls_ca_cert_file: Option<PathBuf>,
+    tls_ca_cert_dir: Option<PathBuf>,
+    /// Versions, with blanks between them. Unset: all there are.
+    tls_protocols: Option<Vec<u8>>,
+    /// Names of OpenSSL for TLS 1.2, with colons between them. Unset: all there are.
+    tls_ciphers: Option<Vec<u8>>,
+    /// The same for TLS 1.3.
+    tls_ciphersuites: Option<Vec<u8>>,
+    tls_prefer_server_ciphers: bool,
+    tls_session_caching: bool,
+    /// Sessions kept; 0: as many as are kept at most.
+    tls_session_cache_size: u32,
+    tls_session_cache_timeout_secs: u32,
 
     // Shards and workers.
     /// 0: as many as cores the process may use.
@@ -353,7 +375,7 @@ macro_rules! choice_setting {
         }
     )+};
 }
-choice_setting!(AclPubsubDefault AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel MaxmemoryPolicy SanitizeDump StorageBackend Supervised);
+choice_setting!(AclPubsubDefault AofWritePath AppendFsync CrossShard IoBackend LocalAccess LogLevel MaxmemoryPolicy SanitizeDump StorageBackend Supervised TlsAuthClients);
 
 macro_rules! plain_setting {
     ($($kind:ty: $variant:ident;)+) => {$(

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use crate::accepted::ACCEPTED_ONLY;
 use crate::choices::{
     AclPubsubDefault, AofWritePath, AppendFsync, CrossShard, IoBackend, LocalAccess, LogLevel,
-    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised,
+    MaxmemoryPolicy, SanitizeDump, StorageBackend, Supervised, TlsAuthClients,
 };
 use crate::kind::{Kind, Value};
 use crate::settings::{Config, Setting};
@@ -229,6 +229,22 @@ const MEANINGFUL: &[Directive] = &[
         "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", client_output_buffer_limit),
     row!("client-query-buffer-limit", memory(1 << 20), "1gb", client_query_buffer_limit_bytes),
     row!("proto-max-bulk-len", memory(1 << 20), "512mb", proto_max_bulk_len_bytes),
+
+    // TLS.
+    row!("tls-port", int(0, 65535), "0", tls_port),
+    row!("tls-auth-clients", Enum(TlsAuthClients::WORDS), "yes", tls_auth_clients),
+    row!("tls-cert-file", Text, "\"\"", tls_cert_file).flags(F::EMPTY_IS_UNSET),
+    row!("tls-key-file", Text, "\"\"", tls_key_file).flags(F::EMPTY_IS_UNSET),
+    row!("tls-key-file-pass", Text, "\"\"", tls_key_file_pass).flags(F::SENSITIVE).flags(F::EMPTY_IS_UNSET),
+    row!("tls-ca-cert-file", Text, "\"\"", tls_ca_cert_file).flags(F::EMPTY_IS_UNSET),
+    row!("tls-ca-cert-dir", Text, "\"\"", tls_ca_cert_dir).flags(F::EMPTY_IS_UNSET),
+    row!("tls-protocols", Text, "\"\"", tls_protocols).flags(F::EMPTY_IS_UNSET),
+    row!("tls-ciphers", Text, "\"\"", tls_ciphers).flags(F::EMPTY_IS_UNSET),
+    row!("tls-ciphersuites", Text, "\"\"", tls_ciphersuites).flags(F::EMPTY_IS_UNSET),
+    row!("tls-prefer-server-ciphers", Bool, "no", tls_prefer_server_ciphers),
+    row!("tls-session-caching", Bool, "yes", tls_session_caching),
+    row!("tls-session-cache-size", int(0, I32_MAX), "20480", tls_session_cache_size),
+    row!("tls-session-cache-timeout", int(0, I32_MAX), "300", tls_session_cache_timeout_secs),
 
     // Shards and workers.
     row!("shards", Kind::AutoInt { max: 1024 }, "auto", shards).flags(F::IMMUTABLE),

@@ -34,5 +34,6 @@ mod snapshot;
 pub mod startup;
 mod stats;
 pub mod supervision;
+pub mod tls;
 mod tracking;
 mod worker;

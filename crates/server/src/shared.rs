@@ -26,6 +26,7 @@ use crate::safe_point::SafePoint;
 use crate::scripts::Scripts;
 use crate::snapshot::SnapshotState;
 use crate::stats::{ServerStats, WorkerStats};
+use crate::tls;
 use crate::tracking::Tracking;
 use crate::worker::mailbox::{Mailbox, Message};
 use crate::worker::monitor::Monitors;
@@ -85,6 +86,7 @@ pub struct Server {
     pub snapshot: SnapshotState,
     pub memory: MemoryLimit,
     pub acl: Acl,
+    pub tls: tls::InForce,
     pub scripts: Scripts,
     pub slowlog: Mutex<SlowLog>,
     pub latency: Mutex<Monitor>,
@@ -135,6 +137,7 @@ impl Server {
             snapshot: SnapshotState::new(identity.started_at),
             memory: MemoryLimit::new(shards.len()),
             acl: Acl::new(users),
+            tls: tls::InForce::default(),
             scripts: Scripts::new(worker_count),
             slowlog: Mutex::default(),
             latency: Mutex::default(),

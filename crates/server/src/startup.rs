@@ -26,7 +26,7 @@ use crate::shared::{Identity, Server, ShardCell, WorkerHandle};
 use crate::stats::WorkerStats;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::{Worker, ACCEPTING_WORKER};
-use crate::{allocator, clock, exit, log, logger, signals};
+use crate::{allocator, clock, exit, log, logger, signals, tls};
 
 /// Files the server keeps open besides its clients' sockets.
 const RESERVED_FILES: u64 = 256;
@@ -212,10 +212,15 @@ fn warn_of_system_settings(config: &Config) {
     }
 }
 
-/// The listeners that a configuration names: TCP has tag 0, the Unix socket 1. An address in use
-/// is tried again for so long.
+/// Tags of listeners, by what is spoken there.
+pub const TCP_TAG: u32 = 0;
+pub const UNIX_TAG: u32 = 1;
+pub const TLS_TAG: u32 = 2;
+
+/// The listeners that a configuration names. An address in use is tried again for so long.
 pub fn listeners(config: &Config, patience: Duration) -> Result<Vec<(Listener, u32)>, String> {
-    let mut listeners = tcp_listeners(config, patience)?;
+    let mut listeners = port_listeners(config, TCP_TAG, patience)?;
+    listeners.extend(port_listeners(config, TLS_TAG, patience)?);
     if let Some(path) = &config.unixsocket {
         let permissions = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
         let listener = bind_unix(path, permissions, backlog(config)).map_err(|error| {
@@ -224,7 +229,7 @@ pub fn listeners(config: &Config, patience: Duration) -> Result<Vec<(Listener, u
                 path.display()
             )
         })?;
-        listeners.push((listener, 1));
+        listeners.push((listener, UNIX_TAG));
     }
     Ok(listeners)
 }
@@ -233,35 +238,46 @@ fn backlog(config: &Config) -> i32 {
     i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX)
 }
 
-/// The TCP listeners among them.
-pub fn tcp_listeners(config: &Config, patience: Duration) -> Result<Vec<(Listener, u32)>, String> {
+/// The port on which a configuration has plain TCP or TLS; 0: none.
+pub fn port_of(config: &Config, tag: u32) -> u16 {
+    match tag {
+        TLS_TAG => config.tls_port,
+        _ => config.port,
+    }
+}
+
+/// Those of them on the port for plain TCP or for TLS.
+pub fn port_listeners(
+    config: &Config,
+    tag: u32,
+    patience: Duration,
+) -> Result<Vec<(Listener, u32)>, String> {
     let mut listeners = Vec::new();
-    if config.port != 0 {
-        for address in &config.bind {
-            let (address, optional) = address
-                .strip_prefix('-')
-                .map_or((address.as_str(), false), |rest| (rest, true));
-            match bind_patiently(address, config.port, backlog(config), patience) {
-                Ok(listener) => listeners.push((listener, 0)),
-                Err(error) if optional => log!(
-                    Warning,
-                    "Not listening on {address}:{}: {error}",
-                    config.port
-                ),
-                Err(error) => {
-                    return Err(format!(
-                        "Could not create server TCP listening socket {address}:{}: bind: {error}",
-                        config.port
-                    ))
-                }
+    let port = port_of(config, tag);
+    if port == 0 {
+        return Ok(listeners);
+    }
+    let kind = if tag == TLS_TAG { "tls" } else { "tcp" };
+    for address in &config.bind {
+        let (address, optional) = address
+            .strip_prefix('-')
+            .map_or((address.as_str(), false), |rest| (rest, true));
+        match bind_patiently(address, port, backlog(config), patience) {
+            Ok(listener) => listeners.push((listener, tag)),
+            Err(error) if optional => {
+                log!(Warning, "Not listening on {address}:{port}: {error}")
+            }
+            Err(error) => {
+                return Err(format!(
+                    "Could not create server TCP listening socket {address}:{port}: bind: {error}"
+                ))
             }
         }
-        if listeners.is_empty() && !config.bind.is_empty() {
-            return Err(format!(
-                "Failed listening on port {} (tcp), aborting.",
-                config.port
-            ));
-        }
+    }
+    if listeners.is_empty() && !config.bind.is_empty() {
+        return Err(format!(
+            "Failed listening on port {port} ({kind}), aborting."
+        ));
     }
     Ok(listeners)
 }
@@ -364,6 +380,12 @@ pub fn start(
         IoBackend::Epoll => BackendChoice::Epoll,
     })?;
     let sync_backend = sync_backend(&config)?;
+    let tls = match config.tls_port {
+        0 => None,
+        _ => Some(
+            tls::make(&config).map_err(|reason| format!("Failed to configure TLS. {reason}"))?,
+        ),
+    };
     let listeners = listeners(&config, BIND_PATIENCE)?;
     let identity = Identity {
         run_id: random_hex(40),
@@ -390,6 +412,9 @@ pub fn start(
         ..
     } = assembled;
     let server: &'static Server = Box::leak(assembled.server);
+    if let Some(tls) = tls {
+        server.tls.replace(tls);
+    }
     write_pid_file(server.config().pidfile.as_deref());
     server
         .stats
@@ -554,8 +579,10 @@ fn log_start(server: &Server) {
         "Persistence: AOF {aof}, appendfsync {fsync}; save points: {save}; in {}",
         config.dir.display()
     );
-    for address in config.bind.iter().filter(|_| config.port != 0) {
-        log!(Notice, "Listening on {address} port {}", config.port);
+    for (port, kind) in [(config.port, ""), (config.tls_port, " (TLS)")] {
+        for address in config.bind.iter().filter(|_| port != 0) {
+            log!(Notice, "Listening on {address} port {port}{kind}");
+        }
     }
     let unused = config.accepted_only_in_use();
     if !unused.is_empty() {

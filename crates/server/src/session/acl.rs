@@ -85,7 +85,7 @@ impl Worker {
             Some(user) => c.set_user(user),
             None => {
                 c.closing = true;
-                c.out.clear();
+                c.discard_output();
             }
         }
     }
@@ -297,7 +297,7 @@ impl Worker {
         for conn in self.connections_where(forbidden) {
             self.with_connection(conn, |worker, c| {
                 c.closing = true;
-                c.out.clear();
+                c.discard_output();
                 worker.mark_dirty(c);
             });
         }

@@ -21,17 +21,18 @@ use crate::command_stats;
 use crate::coordinator::Request;
 use crate::load::ReplyTo;
 use crate::shared::Server;
+use crate::startup::{port_of, TCP_TAG, TLS_TAG};
 use crate::stats::Totals;
 use crate::worker::connection::Connection;
 use crate::worker::mailbox::Message;
 use crate::worker::{Worker, ACCEPTING_WORKER};
-use crate::{log, logger, startup};
+use crate::{log, logger, startup, tls};
 
 /// Directives whose change needs the accepting worker.
-const LISTENING: &[&str] = &["bind", "port"];
+const LISTENING: &[&str] = &["bind", "port", "tls-port"];
 const EVENTS: &str = "notify-keyspace-events";
-/// Tags of listeners.
-const TCP: u32 = 0;
+/// The listeners that they are about.
+const ON_PORTS: [u32; 2] = [TCP_TAG, TLS_TAG];
 
 /// A CONFIG SET on its way to the accepting worker.
 pub struct ConfigChange {
@@ -304,16 +305,32 @@ impl Worker {
         if has(&["dir"]) {
             enter(&mut new).map_err(|error| SetError::failed("dir", reason(&error)))?;
         }
+        // A file may hold something else now than when it was named.
+        let is_about_tls = |name: &&&str| is_about(pairs, name);
+        let tls = match tls::DIRECTIVES.iter().find(is_about_tls) {
+            Some(name) if new.tls_port != 0 => Some(tls::make(&new).map_err(|reason| {
+                log!(Warning, "{reason}");
+                // Where the process was a moment ago, it can be again.
+                let _ = std::env::set_current_dir(&old.dir);
+                SetError::failed(
+                    name,
+                    "Unable to update TLS configuration. Check server logs.",
+                )
+            })?),
+            _ => None,
+        };
         if has(LISTENING) {
             let reactor = reactor.expect("such a change is made on the accepting worker");
             if let Err(error) = self.relisten(reactor, &old, &new) {
                 log!(Warning, "{error}");
                 // Where the process was a moment ago, it can be again.
                 let _ = std::env::set_current_dir(&old.dir);
-                return Err(if has(&["port"]) {
-                    SetError::failed("port", "Unable to listen on this port. Check server logs.")
-                } else {
-                    SetError::failed("bind", "Failed to bind to specified addresses.")
+                let ports = ["port", "tls-port"].into_iter();
+                return Err(match ports.rev().find(|name| has(&[name])) {
+                    Some(name) => {
+                        SetError::failed(name, "Unable to listen on this port. Check server logs.")
+                    }
+                    None => SetError::failed("bind", "Failed to bind to specified addresses."),
                 });
             }
         }
@@ -326,6 +343,9 @@ impl Worker {
         server.snapshot.refresh(&new, &server.aof);
         if has(&["requirepass"]) {
             server.acl.require_password(new.requirepass.as_deref());
+        }
+        if let Some(tls) = tls {
+            server.tls.replace(tls);
         }
         let append_only = has(&["appendonly"]).then_some(new.appendonly);
         server.publish_config(new);
@@ -341,28 +361,48 @@ impl Worker {
         new: &Config,
     ) -> Result<(), String> {
         let now = std::time::Duration::ZERO;
+        let listeners = |config: &Config| -> Result<Vec<(Listener, u32)>, String> {
+            let mut all = Vec::new();
+            for tag in ON_PORTS {
+                all.extend(startup::port_listeners(config, tag, now)?);
+            }
+            Ok(all)
+        };
+        let port_changes = |tag: &u32| port_of(new, *tag) != port_of(old, *tag);
+        let takes_over = |tag: &u32| {
+            let others = ON_PORTS.iter().filter(|other| *other != tag);
+            others
+                .clone()
+                .any(|other| port_of(new, *tag) == port_of(old, *other))
+        };
         // Another port can be tried while the old one is still listened on. Addresses of the
         // same port may overlap (`*` and 127.0.0.1), so there the old ones are let go first.
-        let (bound, result) = if new.port == old.port {
-            self.let_go_of_tcp();
-            match startup::tcp_listeners(new, now) {
-                Ok(bound) => (bound, Ok(())),
+        let overlaps =
+            new.bind != old.bind || ON_PORTS.iter().filter(|t| port_changes(t)).any(takes_over);
+        let (gone, bound, result) = if overlaps {
+            self.let_go_of(&ON_PORTS);
+            match listeners(new) {
+                Ok(bound) => (ON_PORTS.to_vec(), bound, Ok(())),
                 Err(error) => {
-                    let restored = startup::tcp_listeners(old, now).unwrap_or_else(|error| {
+                    let restored = listeners(old).unwrap_or_else(|error| {
                         log!(Warning, "{error}");
                         Vec::new()
                     });
-                    (restored, Err(error))
+                    (ON_PORTS.to_vec(), restored, Err(error))
                 }
             }
         } else {
-            let bound = startup::tcp_listeners(new, now)?;
-            self.let_go_of_tcp();
-            (bound, Ok(()))
+            let changed: Vec<u32> = ON_PORTS.into_iter().filter(port_changes).collect();
+            let mut bound = Vec::new();
+            for tag in &changed {
+                bound.extend(startup::port_listeners(new, *tag, now)?);
+            }
+            self.let_go_of(&changed);
+            (changed, bound, Ok(()))
         };
         reactor.stop_listening();
         let kept = std::mem::take(&mut self.listening);
-        let others = kept.into_iter().filter(|(_, tag)| *tag != TCP);
+        let others = kept.into_iter().filter(|(_, tag)| !gone.contains(tag));
         let all: Vec<(Listener, u32)> = others.chain(bound).collect();
         for (listener, tag) in all {
             if let Err(error) = self.listen(reactor, listener, tag) {
@@ -372,10 +412,10 @@ impl Worker {
         result
     }
 
-    /// Ends listening on TCP at once: a socket that is shut down keeps no address, whoever still
+    /// Ends listening there at once: a socket that is shut down keeps no address, whoever still
     /// has a handle on it.
-    fn let_go_of_tcp(&self) {
-        for (listener, _) in self.listening.iter().filter(|(_, tag)| *tag == TCP) {
+    fn let_go_of(&self, tags: &[u32]) {
+        for (listener, _) in self.listening.iter().filter(|(_, tag)| tags.contains(tag)) {
             if let Some(fd) = listener.raw_fd() {
                 // One that was shut down already is as wanted.
                 let _ = shutdown(fd, Shutdown::Both);

@@ -12,6 +12,7 @@ use super::after::Origin;
 use super::blocked::Blocked;
 use super::posted::{Caller, Logged};
 use super::push::{Late, Subscriptions};
+use super::tls::Tls;
 use super::tracking::Options;
 use super::waits::Waits;
 use crate::acl::User;
@@ -33,6 +34,8 @@ pub enum ReplyMode {
 pub struct Connection {
     pub id: ConnId,
     pub record: Arc<ClientRecord>,
+    /// Between the event loop and `input` and `out`, if it is a TLS connection.
+    pub tls: Option<Box<Tls>>,
     /// Received bytes that are not processed yet; they begin with the first of a request.
     pub input: Vec<u8>,
     pub parser: Parser,
@@ -108,6 +111,7 @@ impl Connection {
             id,
             active_at: record.connected_at,
             record,
+            tls: None,
             input: Vec::new(),
             parser: Parser::default(),
             out: Vec::new(),
@@ -244,6 +248,7 @@ impl Connection {
     /// What this client takes.
     pub fn memory_bytes(&self) -> usize {
         let subscriptions = self.subscriptions.as_ref();
+        let tls = self.tls.as_ref();
         let own = size_of::<Connection>() + size_of::<ClientRecord>();
         own + self.input.capacity()
             + self.large_input_bytes
@@ -252,6 +257,7 @@ impl Connection {
             + self.sending_bytes
             + self.transaction.as_ref().map_or(0, Transaction::bytes)
             + subscriptions.map_or(0, |own| own.memory_bytes())
+            + tls.map_or(0, |tls| tls.memory_bytes())
     }
 
     /// Publishes what CLIENT LIST shows.

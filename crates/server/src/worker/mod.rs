@@ -19,6 +19,7 @@ pub mod route;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod shown;
+pub mod tls;
 mod touched;
 pub mod tracking;
 mod waits;
@@ -96,6 +97,8 @@ pub struct Worker {
     pub(crate) scripts: WorkerScripts,
     plan: Vec<Planned>,
     spans: Vec<Span>,
+    /// What came out of TLS records, while it is processed.
+    opened: Vec<u8>,
     touched: Touched,
     posted: Vec<Posted>,
     /// Replies to commands run for other workers, to be delivered when the logs are written.
@@ -146,6 +149,7 @@ impl Worker {
             scripts: WorkerScripts::default(),
             plan: Vec::new(),
             spans: Vec::new(),
+            opened: Vec::new(),
             touched: Touched::new(server.shards.len()),
             posted: Vec::new(),
             posted_replies: Vec::new(),

@@ -87,7 +87,7 @@ impl Worker {
         let mut wanted = 0;
         if c.record.killed.load(Relaxed) {
             c.closing = true;
-            c.out.clear();
+            c.discard_output();
         }
         while !c.waiting && !c.closing {
             let end = self.plan(c, &bytes[done..]);
@@ -536,7 +536,7 @@ impl Worker {
     fn refuse_http(&self, c: &mut Connection) {
         log!(Warning, "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your server. Connection from {} aborted.", c.record.address);
         c.closing = true;
-        c.out.clear();
+        c.discard_output();
     }
 
     /// The checks before a command runs or is queued, in Redis's order.

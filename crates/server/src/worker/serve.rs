@@ -13,13 +13,14 @@ use super::blocked::UNBLOCKED;
 use super::connection::Connection;
 use super::mailbox::Message;
 use super::posted::Reply;
+use super::tls::Tls;
 use super::{Worker, ACCEPTING_WORKER};
 use crate::aof::Aof;
 use crate::clients::{ClientRecord, Labels};
-use crate::{clock, log};
+use crate::{clock, log, startup};
 
 /// Buffers that have grown beyond this are given back when they are empty.
-const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
 const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 const PROTECTED_MODE: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. \
@@ -82,7 +83,7 @@ impl Worker {
         }
     }
 
-    fn add_connection(&mut self, reactor: &mut Reactor, stream: Stream, _tag: u32) {
+    fn add_connection(&mut self, reactor: &mut Reactor, stream: Stream, tag: u32) {
         self.refresh_config();
         let server = self.server;
         let config = &self.config;
@@ -100,12 +101,28 @@ impl Worker {
         } else {
             None
         };
+        let is_tls = tag == startup::TLS_TAG;
         if let Some(text) = refusal {
             self.stats().connections_rejected.add(1);
-            stream.write_now(text);
-            server.workers[self.index].connections.fetch_sub(1, Relaxed);
-            return;
+            // Whoever speaks TLS would not understand a word of plain text. Redis tells it after the handshake why
+            // protected mode turns it away, and nothing where there are too many clients.
+            if !is_tls || text == MAX_CLIENTS {
+                if !is_tls {
+                    stream.write_now(text);
+                }
+                server.workers[self.index].connections.fetch_sub(1, Relaxed);
+                return;
+            }
         }
+        let session = server.tls.get().filter(|_| is_tls);
+        let tls = match session.map(Tls::new).transpose() {
+            Ok(tls) if tls.is_some() == is_tls => tls,
+            _ => {
+                log!(Warning, "Cannot serve a new connection with TLS");
+                server.workers[self.index].connections.fetch_sub(1, Relaxed);
+                return;
+            }
+        };
         // A socket without these options still works.
         let _ = stream.set_nodelay();
         let _ = stream.set_keepalive(config.tcp_keepalive_secs);
@@ -155,7 +172,12 @@ impl Worker {
             blocked: Mutex::default(),
         });
         server.clients.add(record.clone());
-        let connection = Box::new(Connection::new(conn, record, server.acl.default_user()));
+        let mut connection = Box::new(Connection::new(conn, record, server.acl.default_user()));
+        connection.tls = tls.map(Box::new);
+        if let Some(text) = refusal {
+            connection.out.extend_from_slice(text);
+            connection.closing = true;
+        }
         if self.connections.len() <= conn.slot() {
             self.connections.resize_with(conn.slot() + 1, || None);
         }
@@ -262,12 +284,23 @@ impl Worker {
     }
 
     /// Has the rest of a large request received straight into its buffer.
-    fn receive_rest(&mut self, reactor: &mut Reactor, c: &mut Connection, wanted: usize) {
+    pub(super) fn receive_rest(
+        &mut self,
+        reactor: &mut Reactor,
+        c: &mut Connection,
+        wanted: usize,
+    ) {
         if c.waiting || c.closing {
             return;
         }
         if let Some(len) = Self::large_receive(c.input.len(), wanted) {
             if len as u64 > self.config.client_query_buffer_limit_bytes {
+                return;
+            }
+            if let Some(tls) = &mut c.tls {
+                // It arrives in records, so only the room can be made.
+                tls.input_wanted = len;
+                c.input.reserve_exact(len - c.input.len());
                 return;
             }
             c.receiving_large = true;
@@ -279,13 +312,14 @@ impl Worker {
     }
 
     pub(crate) fn mark_dirty(&mut self, c: &mut Connection) {
-        if !c.is_dirty && (!c.out.is_empty() || c.closing) {
+        let has_records = |c: &Connection| c.tls.as_ref().is_some_and(|tls| tls.wants_send());
+        if !c.is_dirty && (!c.out.is_empty() || c.closing || has_records(c)) {
             c.is_dirty = true;
             self.dirty.push(c.id);
         }
     }
 
-    fn check_query_buffer(&mut self, c: &mut Connection) {
+    pub(super) fn check_query_buffer(&mut self, c: &mut Connection) {
         if c.input.len() as u64 > self.config.client_query_buffer_limit_bytes {
             log!(
                 Warning,
@@ -295,7 +329,7 @@ impl Worker {
             );
             self.stats().query_buffer_limit_disconnections.add(1);
             c.closing = true;
-            c.out.clear();
+            c.discard_output();
             self.mark_dirty(c);
         }
     }
@@ -349,28 +383,37 @@ impl Worker {
         } else {
             self.ready_bytes(c)
         };
-        if ready > 0 && !reactor.is_sending(c.id) {
-            let mut buf = std::mem::take(&mut c.out);
-            if ready < buf.len() {
-                c.out = buf.split_off(ready);
-            }
-            c.waits.left(ready);
-            c.sending_bytes = ready;
-            c.net_output_bytes += ready as u64;
-            self.stats().writes.add(1);
-            self.stats().net_output_bytes.add(ready as u64);
+        if c.tls.is_some() {
+            self.send_sealed(reactor, c, ready);
+        } else if ready > 0 && !reactor.is_sending(c.id) {
+            let buf = self.take_output(c, ready);
             if let Some(buf) = reactor.send(c.id, buf) {
                 c.sending_bytes = 0;
                 keep_buffer(c, buf);
             }
         }
-        if c.closing && c.out.is_empty() {
+        if c.closing && c.has_handed_over() {
             reactor.close_after_send(c.id);
             return true;
         }
         c.update_output();
         self.weigh(c);
         self.exceeds_output_limit(reactor, c)
+    }
+
+    /// Takes the first bytes of a connection's output, to be sent.
+    #[inline]
+    pub(super) fn take_output(&mut self, c: &mut Connection, bytes: usize) -> Vec<u8> {
+        let mut buf = std::mem::take(&mut c.out);
+        if bytes < buf.len() {
+            c.out = buf.split_off(bytes);
+        }
+        c.waits.left(bytes);
+        c.sending_bytes = bytes;
+        c.net_output_bytes += bytes as u64;
+        self.stats().writes.add(1);
+        self.stats().net_output_bytes.add(bytes as u64);
+        buf
     }
 
     /// How much of the output may leave: that in front of the first reply that waits for the disk.
@@ -466,7 +509,7 @@ fn wrote_all(aof: &Aof, last_writes: &[Lsn]) -> bool {
 }
 
 /// Keeps a sent buffer for the next replies, unless one has begun or it is large.
-fn keep_buffer(c: &mut Connection, buf: Vec<u8>) {
+pub(super) fn keep_buffer(c: &mut Connection, buf: Vec<u8>) {
     if c.out.capacity() == 0 && buf.capacity() <= KEPT_BUFFER_BYTES {
         c.out = buf;
     }
@@ -498,10 +541,13 @@ impl Handler for Worker {
 
     fn received(&mut self, reactor: &mut Reactor, conn: ConnId, data: &[u8]) {
         self.read_clock();
-        self.stats().net_input_bytes.add(data.len() as u64);
         self.stats().reads.add(1);
         self.with_connection(conn, |worker, c| {
             c.active_at = worker.now;
+            if c.tls.is_some() {
+                return worker.received_sealed(reactor, c, data);
+            }
+            worker.stats().net_input_bytes.add(data.len() as u64);
             c.net_input_bytes += data.len() as u64;
             if c.closing {
                 return;
@@ -543,6 +589,9 @@ impl Handler for Worker {
     }
 
     fn sent(&mut self, _: &mut Reactor, conn: ConnId, buf: Vec<u8>) {
+        if self.connection_mut(conn).is_some_and(|c| c.tls.is_some()) {
+            return self.sent_sealed(conn, buf);
+        }
         self.with_connection(conn, |worker, c| {
             c.sending_bytes = 0;
             keep_buffer(c, buf);

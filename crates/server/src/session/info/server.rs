@@ -32,7 +32,11 @@ fn write(facts: &Facts, out: &mut String) {
             ("process_id", |_| std::process::id().to_string()),
             ("process_supervised", |_| supervision::word().into()),
             ("run_id", |f| f.server.identity.run_id.clone()),
-            ("tcp_port", |f| f.config.port.to_string()),
+            ("tcp_port", |f| {
+                let ports = [f.config.port, f.config.tls_port];
+                let first = ports.into_iter().find(|port| *port != 0);
+                first.unwrap_or(0).to_string()
+            }),
             ("server_time_usec", |f| (f.now.0 * 1000).to_string()),
             ("uptime_in_seconds", |f| uptime_seconds(f).to_string()),
             ("uptime_in_days", |f| {
@@ -75,21 +79,32 @@ fn uptime_seconds(facts: &Facts) -> u64 {
     facts.server.identity.started.elapsed().as_secs()
 }
 
+/// Numbered by what is spoken there, as in Redis.
 fn listeners(facts: &Facts, out: &mut String) {
     let config = &facts.config;
-    let mut lines = Vec::new();
-    if config.port != 0 && !config.bind.is_empty() {
-        let binds: String = config
-            .bind
-            .iter()
-            .map(|address| format!("bind={address},"))
-            .collect();
-        lines.push(format!("name=tcp,{binds}port={}", config.port));
-    }
-    if let Some(path) = &config.unixsocket {
-        lines.push(format!("name=unix,bind={}", path.display()));
-    }
-    for (index, line) in lines.iter().enumerate() {
+    let binds: String = config
+        .bind
+        .iter()
+        .map(|address| format!("bind={address},"))
+        .collect();
+    let on_port = |tag: u32, name: &str| {
+        let port = startup::port_of(config, tag);
+        let listens = port != 0 && !config.bind.is_empty();
+        listens.then(|| (tag, format!("name={name},{binds}port={port}")))
+    };
+    let unix = config.unixsocket.as_ref();
+    let unix = unix.map(|path| {
+        (
+            startup::UNIX_TAG,
+            format!("name=unix,bind={}", path.display()),
+        )
+    });
+    let lines = [
+        on_port(startup::TCP_TAG, "tcp"),
+        unix,
+        on_port(startup::TLS_TAG, "tls"),
+    ];
+    for (index, line) in lines.into_iter().flatten() {
         out.push_str(&format!("listener{index}:{line}\r\n"));
     }
 }
