@@ -17,6 +17,8 @@ ALL_CLASSES = "KEAmn"
 BATCH = 200
 # They look at other keys in the order of a set.
 ANY_ORDER = {b"SORT", b"SORT_RO"}
+# Redis looks their keys up twice, before it refuses the call, or as for a write: it tells of other misses.
+OTHER_MISSES = {b"XREAD", b"XREADGROUP", b"XAUTOCLAIM", b"HGETEX"}
 
 
 class Listening:
@@ -58,6 +60,10 @@ def refuses(reply):
     return isinstance(reply, ReplyError) or isinstance(reply, list) and any(map(refuses, reply))
 
 
+def without_misses(events):
+    return [event for event in events if b"keymiss" not in event and event[0].split(b":")[1] != b"keymiss"]
+
+
 def steps(version):
     generator, seed = Generator(version), SEED
     while True:
@@ -83,6 +89,8 @@ def test_publishes_the_same_events_in_the_same_order(reference_kind, shards):
             for at, (group, wanted, got) in enumerate(zip(batch, reference.events(batch), ours.events(batch))):
                 if any(command[0].upper() in ANY_ORDER for command in group):
                     wanted, got = sorted(wanted), sorted(got)
+                if any(command[0].upper() in OTHER_MISSES for command in group):
+                    wanted, got = without_misses(wanted), without_misses(got)
                 if got != wanted and not (older and (reference.refused[at] or ours.refused[at])):
                     before = [show(command) for group in batch[max(0, at - 30):at] for command in group]
                     lines = [*before, *(f"> {show(command)}" for command in group)]
