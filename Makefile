@@ -24,11 +24,13 @@ run: build ## Build, then serve on 127.0.0.1:6379 with config/basalt.conf; the d
 
 check: ## Formatting, lints with warnings denied, layers
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	python3 tests/layers.py
 
 fmt: ## Format the Rust code
 	cargo fmt --all
+	cargo fmt --manifest-path tests/clients/rust/Cargo.toml
 
 test: build test-tools test-rust test-loom test-fuzz test-python ## Install what the tests need and run them all
 
@@ -61,7 +63,8 @@ bench: build ## Measure beside Redis and Valkey; see docs/benchmarks.md
 
 ci: check test ## Exactly what CI runs
 
-# Redis 7.0 from Debian, which judges behaviour, a C++ compiler for libFuzzer, and a Python environment with redis-py.
+# Redis 7.0 from Debian, which judges behaviour, a C++ compiler for libFuzzer, and a Python environment with redis-py, with
+# what keeps its data in Redis, and with Node.js. The tests fetch npm's packages and build the Rust clients themselves, into .cache.
 test-tools: $(VENV)/.installed
 	@if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null; then \
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
