@@ -121,6 +121,11 @@ impl Shard {
             .for_each(|db| db.access.set(seconds, policy));
     }
 
+    /// What all shards have left to the other thread and it has not taken.
+    pub fn garbage_pending(&self) -> usize {
+        self.garbage.len()
+    }
+
     /// Leaves freeing to another thread.
     pub fn free_later(&self, garbage: Garbage) {
         // Without its receiver (at shutdown) the value is freed here.

@@ -515,6 +515,7 @@ fn free(server: &Server, garbage: &Receiver<Garbage>) {
             .lock()
             .expect("no holder of this lock panics");
         drop(piece);
+        server.stats.garbage_freed.add_shared(1);
     }
 }
 

@@ -101,7 +101,10 @@ pub struct ServerStats {
     pub instantaneous_ops: Counter,
     pub instantaneous_input_bytes: Counter,
     pub instantaneous_output_bytes: Counter,
+    pub instantaneous_turns: Counter,
     pub expired_time_cap_reached: Counter,
+    /// Values that another thread has freed.
+    pub garbage_freed: Counter,
     pub unexpected_error_replies: Counter,
     /// What the sums were at the last CONFIG RESETSTAT.
     baseline: Mutex<Totals>,
@@ -125,6 +128,7 @@ pub struct Totals {
     pub writes: u64,
     pub turns: u64,
     pub expired_time_cap_reached: u64,
+    pub garbage_freed: u64,
     pub unexpected_error_replies: u64,
     pub total_forks: u64,
     pub snapshots_begun: u64,
@@ -138,6 +142,7 @@ impl Totals {
     pub fn since_start(server: &crate::shared::Server) -> Totals {
         let mut totals = Totals {
             expired_time_cap_reached: server.stats.expired_time_cap_reached.get(),
+            garbage_freed: server.stats.garbage_freed.get(),
             unexpected_error_replies: server.stats.unexpected_error_replies.get(),
             total_forks: server.stats.total_forks.get(),
             snapshots_begun: server.snapshot.snapshots_begun.load(Relaxed),
@@ -219,6 +224,7 @@ impl Totals {
             (&mut self.reads, other.reads),
             (&mut self.writes, other.writes),
             (&mut self.turns, other.turns),
+            (&mut self.garbage_freed, other.garbage_freed),
             (
                 &mut self.expired_time_cap_reached,
                 other.expired_time_cap_reached,

@@ -331,8 +331,8 @@ impl Coordinator {
 /// Operations and bytes a second, as a mean over the last samples.
 #[derive(Default)]
 struct OpsMeter {
-    last: Option<(Instant, [u64; 3])>,
-    samples: [[u64; 3]; 16],
+    last: Option<(Instant, [u64; 4])>,
+    samples: [[u64; 4]; 16],
     next: usize,
 }
 
@@ -346,6 +346,7 @@ impl OpsMeter {
             sum(|s| s.commands_processed.get()),
             sum(|s| s.net_input_bytes.get()),
             sum(|s| s.net_output_bytes.get()),
+            sum(|s| s.turns.get()),
         ];
         if let Some((at, before)) = self.last {
             let micros = now.duration_since(at).as_micros().max(1) as u64;
@@ -361,6 +362,7 @@ impl OpsMeter {
         server.stats.instantaneous_ops.set(mean(0));
         server.stats.instantaneous_input_bytes.set(mean(1));
         server.stats.instantaneous_output_bytes.set(mean(2));
+        server.stats.instantaneous_turns.set(mean(3));
     }
 }
 

@@ -23,6 +23,13 @@ pub const SECTION: Section = Section {
                 ("used_cpu_user_children", |_| {
                     used(UsageWho::RUSAGE_CHILDREN).1
                 }),
+                // Of the worker that answers: no thread is the main one.
+                ("used_cpu_sys_main_thread", |_| {
+                    used(UsageWho::RUSAGE_THREAD).0
+                }),
+                ("used_cpu_user_main_thread", |_| {
+                    used(UsageWho::RUSAGE_THREAD).1
+                }),
             ],
         );
     },

@@ -53,6 +53,7 @@ fn write(facts: &Facts, out: &mut String) {
             }),
             ("allocator_active", |_| resident_bytes().to_string()),
             ("allocator_resident", |_| resident_bytes().to_string()),
+            ("allocator_muzzy", |_| "0".into()),
             ("total_system_memory", |_| system_bytes().to_string()),
             ("total_system_memory_human", |_| human(system_bytes())),
             // One state of a worker runs scripts and functions.
@@ -101,8 +102,14 @@ fn write(facts: &Facts, out: &mut String) {
             ("mem_clients_normal", |f| client_bytes(f).to_string()),
             ("mem_cluster_links", |_| "0".into()),
             ("mem_aof_buffer", |f| aof_buffer_bytes(f).to_string()),
+            // Tables grow a segment at a time, and have no second copy meanwhile.
+            ("mem_overhead_db_hashtable_rehashing", |_| "0".into()),
             ("mem_allocator", |_| "mimalloc".into()),
             ("active_defrag_running", |_| "0".into()),
+            ("lazyfree_pending_objects", |f| {
+                f.garbage_pending.to_string()
+            }),
+            ("lazyfreed_objects", |f| f.totals.garbage_freed.to_string()),
         ],
     );
 }

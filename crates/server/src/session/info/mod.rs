@@ -43,6 +43,7 @@ struct Facts {
     /// Empty unless a section that needs them was asked for.
     shards: Vec<ShardFacts>,
     dbs: Vec<DbFacts>,
+    garbage_pending: usize,
 }
 
 struct ShardFacts {
@@ -179,6 +180,7 @@ impl Worker {
             totals: Totals::since_reset(self.server),
             shards: Vec::new(),
             dbs: Vec::new(),
+            garbage_pending: 0,
         };
         if needs_shards {
             self.with_all_shards(c, situation, |worker, _, view| {
@@ -192,6 +194,7 @@ impl Worker {
 impl Facts {
     fn look_at_shards(&mut self, view: &View<'_>, rng: &mut Rng) {
         let databases = view.shards().next().map_or(0, Shard::databases) as u32;
+        self.garbage_pending = view.shards().next().map_or(0, Shard::garbage_pending);
         for shard in view.shards() {
             let sum = |f: fn(&Db) -> usize| (0..databases).map(|db| f(shard.db(DbIndex(db)))).sum();
             self.shards.push(ShardFacts {
