@@ -294,3 +294,24 @@ def test_asyncio(server, protocol: int) -> None:
             assert await r.get("sum") == "50"
 
     asyncio.run(scenario())
+
+
+def test_client_side_caching(server) -> None:
+    """What is cached is read without the server, until another client's write invalidates it."""
+    if not server.is_basalt:
+        pytest.skip("redis-py caches with Redis 7.4 and later only")
+    from redis.cache import CacheConfig
+
+    with redis.Redis(port=server.port, protocol=3, cache_config=CacheConfig()) as r, redis.Redis(port=server.port) as other:
+        other.flushall()
+        other.mset({f"k{i}": i for i in range(50)})
+        assert [r.get(f"k{i}") for i in range(50)] == [b"%d" % i for i in range(50)]
+        other.config_resetstat()
+        assert [r.get(f"k{i}") for i in range(50)] == [b"%d" % i for i in range(50)]
+        assert "cmdstat_get" not in other.info("commandstats")
+        other.set("k7", "changed")
+        other.delete("k8")
+        wait(lambda: r.get("k7") == b"changed" and r.get("k8") is None)
+        assert r.get("k9") == b"9"
+        other.flushall()
+        wait(lambda: r.get("k9") is None)
