@@ -17,9 +17,9 @@ use super::host::{Place, ScriptHost};
 use super::libraries::{Libraries, Library};
 use super::Kind;
 use crate::session::Host;
+use crate::worker::batons::Held;
 use crate::worker::connection::Connection;
 use crate::worker::route::ShardSet;
-use crate::worker::run::Held;
 use crate::worker::Worker;
 
 /// Texts of scripts that a worker remembers with their SHA1s, and how long they may be all together.

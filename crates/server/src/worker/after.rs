@@ -9,7 +9,7 @@
 use keyspace::{Events, Shard, Signal};
 use reactor::ConnId;
 
-use super::run::Held;
+use super::batons::Held;
 use super::Worker;
 use crate::pubsub::{Kind, Publisher};
 use crate::shared::Server;

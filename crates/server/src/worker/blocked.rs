@@ -16,11 +16,11 @@ use keyspace::{Claim, ShardIndex, UnixMillis, View, Waiter};
 use reactor::{ConnId, Reactor};
 use resp::{Argv, OwnedArgv};
 
+use super::batons::Held;
 use super::connection::Connection;
 use super::environment::Handler;
 use super::posted::{Caller, Reply};
 use super::route::ShardSet;
-use super::run::Held;
 use super::Worker;
 use crate::clients::flag;
 use crate::pause::may_change;

@@ -4,7 +4,9 @@
 //! touched; send replies; timers. Replies leave only after the writes they show are in the log.
 //! Between turns a worker holds no baton, no lock and nothing of the allocator.
 
+mod admit;
 pub mod after;
+pub mod batons;
 pub mod blocked;
 mod client_memory;
 pub mod connection;

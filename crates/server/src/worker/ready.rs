@@ -19,10 +19,10 @@ use keyspace::waits::{Ready, Round};
 use keyspace::{DbIndex, Key, Shard, ShardIndex, View, Waiter};
 
 use super::after::Origin;
+use super::batons::{Held, BATON_SPINS};
 use super::blocked::{request_of, Request};
 use super::posted::{Logged, Reply};
 use super::route::ShardSet;
-use super::run::{Held, BATON_SPINS};
 use super::shown::Shows;
 use super::Worker;
 

@@ -9,39 +9,29 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use commands::{errors, Command, CommandError, CommandResult, Flags, HostCommand, Run};
-use config::CrossShard;
-use keyspace::baton::Guard;
-use keyspace::inbox::Inbox;
+use commands::{Command, CommandResult, Flags, HostCommand, Run};
 use keyspace::{Key, Shard, ShardIndex, View};
 use resp::{Argv, OwnedArgv, ParserLimits, Span, Step};
 
-use super::after::Origin;
+use super::admit::{is_http, permits, replies_by_push, resolve};
+use super::batons::Held;
 use super::connection::{Connection, ReplyMode};
 use super::environment::Handler;
-use super::posted::{Logged, Posted, Reply};
+use super::posted::Logged;
 use super::push::When;
 use super::route::ShardSet;
 use super::shown::Shows;
 use super::Worker;
 use crate::command_stats::{Run as TimedRun, Tally};
 use crate::coordinator::Request;
-use crate::log;
 use crate::session::{transaction, Host};
 
 /// Requests parsed ahead of running.
 const BATCH_COMMANDS_MAX: usize = 64;
-/// Looks at a taken baton before its command is posted: a microsecond or two.
-pub(super) const BATON_SPINS: u32 = 100;
 /// Below this limit of the slow log, commands that are always fast are timed one by one as well.
 const RUNS_FROM: Duration = Duration::from_millis(1);
 /// Missing bytes of a request from which on it is received straight into its buffer.
 const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
-
-const NO_AUTH: CommandError = CommandError::new("NOAUTH Authentication required.");
-const LOADING: CommandError = CommandError::new("LOADING Redis is loading the dataset in memory");
-const NOT_IN_MULTI: CommandError =
-    CommandError::new("ERR Command not allowed inside a transaction");
 
 /// A parsed request: where it ends, its arguments and where it is to run.
 pub struct Planned {
@@ -63,9 +53,6 @@ enum PlanEnd {
     },
     Broken(resp::ProtocolError),
 }
-
-/// A baton in hand, with its shard.
-pub type Held = (ShardIndex, Guard<'static, Shard>);
 
 impl Worker {
     /// Runs all whole requests in `bytes`, unless the connection comes to wait or close. Returns
@@ -350,7 +337,7 @@ impl Worker {
     /// are in the log and what the reply waits for. On an error, nothing is left in `out`.
     #[inline]
     #[allow(clippy::too_many_arguments)]
-    fn run_handler(
+    pub(super) fn run_handler(
         &mut self,
         handler: Handler,
         command: &'static Command,
@@ -510,88 +497,6 @@ impl Worker {
         result
     }
 
-    /// Counts a command that is refused before it runs. An EXEC that is refused ends its
-    /// transaction.
-    fn rejected(
-        &mut self,
-        c: &mut Connection,
-        command: &'static Command,
-        error: CommandError,
-    ) -> CommandError {
-        self.stats().of(command).rejected.add(1);
-        if !matches!(command.run, Run::Host(HostCommand::Exec)) {
-            return error;
-        }
-        c.transaction = None;
-        self.forget_watches(c);
-        let reason = error.text();
-        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
-        [b"EXECABORT Transaction discarded because of: ", reason]
-            .concat()
-            .into()
-    }
-
-    /// Closes the connection of what talks HTTP: a web page's script may be behind it.
-    #[cold]
-    fn refuse_http(&self, c: &mut Connection) {
-        log!(Warning, "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your server. Connection from {} aborted.", c.record.address);
-        c.closing = true;
-        c.discard_output();
-    }
-
-    /// The checks before a command runs or is queued, in Redis's order.
-    fn admit(
-        &mut self,
-        c: &Connection,
-        command: &'static Command,
-        argv: Argv<'_>,
-    ) -> CommandResult {
-        if matches!(command.run, Run::Host(HostCommand::Debug)) {
-            self.admit_debug(c)?;
-        }
-        if !c.authenticated
-            && self.server.acl.demands_login()
-            && !command.flags.contains(Flags::NO_AUTH)
-        {
-            return Err(NO_AUTH);
-        }
-        if c.transaction.is_some() && command.flags.contains(Flags::NO_MULTI) {
-            return Err(NOT_IN_MULTI);
-        }
-        self.admit_user(c, command, argv)?;
-        if c.monitors && concerns_keys(command) {
-            return Err(errors::MONITOR_AND_KEYS);
-        }
-        if c.is_confined() && !is_allowed_when_confined(command) {
-            return Err(errors::not_while_subscribed(command.name));
-        }
-        if self.server.is_loading() && !command.flags.contains(Flags::LOADING) {
-            return Err(LOADING);
-        }
-        if self.gate.is_due() {
-            self.make_room_for(c, command)?;
-        }
-        match self.refusal_of_writes() {
-            Some(refusal) if command.is_write() || command.name == "ping" => Err(refusal),
-            _ => Ok(()),
-        }
-    }
-
-    /// Evicts if memory is short. Refuses what needs memory if that does not help; what is queued always needs some.
-    fn make_room_for(&mut self, c: &Connection, command: &'static Command) -> CommandResult {
-        let needs_memory = match &c.transaction {
-            Some(queued) if matches!(command.run, Run::Host(HostCommand::Exec)) => {
-                queued.needs_memory()
-            }
-            Some(_) => !transaction::is_transaction_control(command),
-            None => command.needs_memory(),
-        };
-        match self.make_room() {
-            Err(refusal) if needs_memory => Err(refusal),
-            _ => Ok(()),
-        }
-    }
-
     fn run_admitted(
         &mut self,
         c: &mut Connection,
@@ -710,161 +615,6 @@ impl Worker {
         result
     }
 
-    /// The shard's baton, unless it is taken for longer than a moment or the policy forbids.
-    #[inline]
-    fn take_baton(&mut self, shard: ShardIndex) -> Option<Held> {
-        if self.cross_shard == CrossShard::Message && usize::from(shard.0) != self.index {
-            return None;
-        }
-        self.server
-            .shard(shard)
-            .baton
-            .try_take_spinning(BATON_SPINS)
-            .map(|guard| self.after_others((shard, guard)))
-    }
-
-    /// Does what is due from who had the baton before and could not do it.
-    #[inline]
-    fn after_others(&mut self, mut held: Held) -> Held {
-        if held.1.after_due {
-            self.after_run(None, &mut [&mut held.1]);
-        }
-        held
-    }
-
-    /// The batons of several shards, in ascending order, however long it takes.
-    pub(crate) fn take_batons(&mut self, shards: &ShardSet) -> Vec<Held> {
-        let server = self.server;
-        let mut guards = shards
-            .iter()
-            .map(|shard| (shard, server.shard(shard).baton.take()))
-            .collect::<Vec<_>>();
-        self.after_held(None, &mut guards);
-        guards
-    }
-
-    /// Gives batons back.
-    pub(crate) fn release_all(&mut self, guards: Vec<Held>) {
-        for held in guards {
-            self.release(Some(held));
-        }
-    }
-
-    /// Runs `f` on a shard, waiting for its baton.
-    pub(crate) fn with_shard<R>(
-        &mut self,
-        shard: ShardIndex,
-        f: impl FnOnce(&mut Shard) -> R,
-    ) -> R {
-        let mut guard = self.server.shard(shard).baton.take();
-        let result = f(&mut guard);
-        self.note_effects(&mut guard);
-        if guard.after_due {
-            self.after_run(None, &mut [&mut guard]);
-        }
-        self.release(Some((shard, guard)));
-        result
-    }
-
-    /// Gives a baton back, after running what was posted meanwhile; see [`keyspace::post`].
-    #[inline]
-    pub(crate) fn release(&mut self, held: Option<Held>) {
-        if let Some((shard, guard)) = held {
-            self.server
-                .shard(shard)
-                .release(guard, |shard, inbox| self.run_posted(shard, inbox));
-        }
-    }
-
-    /// Posts a command to a shard's inbox; its connection waits.
-    #[cold]
-    fn post(
-        &mut self,
-        c: &mut Connection,
-        command: &'static Command,
-        argv: Argv<'_>,
-        shard: ShardIndex,
-    ) {
-        c.waiting = true;
-        self.stats().commands_posted.add(1);
-        let cell = self.server.shard(shard);
-        cell.inbox.post(Posted {
-            worker: self.index,
-            conn: c.id,
-            caller: c.caller(),
-            command,
-            argv: argv.to_owned(),
-        });
-        if self.cross_shard == CrossShard::Message && usize::from(shard.0) != self.index {
-            self.server.workers[usize::from(shard.0)].mailbox.wake();
-        } else {
-            self.serve_inbox(shard);
-        }
-    }
-
-    /// Runs what is posted to a shard, if nobody holds its baton.
-    pub(super) fn serve_inbox(&mut self, shard: ShardIndex) {
-        self.server
-            .shard(shard)
-            .serve(|shard, inbox| self.run_posted(shard, inbox));
-    }
-
-    #[cold]
-    fn run_posted(&mut self, shard: &mut Shard, inbox: &Inbox<Posted>) {
-        let mut posted = std::mem::take(&mut self.posted);
-        inbox.take(&mut posted);
-        for message in posted.drain(..) {
-            let Posted {
-                worker,
-                conn,
-                caller,
-                command,
-                argv,
-            } = message;
-            let (Run::Keys(handler) | Run::Cursor(handler)) = command.run else {
-                unreachable!("only commands for one shard are posted");
-            };
-            if let Some(observer) = &self.env.observer {
-                observer.serving(worker, conn, None);
-            }
-            let mut bytes = Vec::new();
-            let (result, logged) = if shard.reserved {
-                (Err(self.server.scripts.busy()), Logged::default())
-            } else {
-                self.run_handler(
-                    handler,
-                    command,
-                    argv.argv(),
-                    None,
-                    caller,
-                    shard,
-                    &mut bytes,
-                )
-            };
-            let is_error = result.is_err();
-            if let Err(error) = result {
-                resp::Reply::new(&mut bytes, caller.protocol).error(error.text());
-            }
-            self.posted_replies.push((
-                worker,
-                Reply {
-                    conn,
-                    bytes,
-                    is_error,
-                    logged: Some((shard.index(), logged)),
-                    also_logged: Vec::new(),
-                },
-            ));
-            if shard.after_due {
-                self.after_run(Some(Origin { worker, conn }), &mut [&mut *shard]);
-            }
-        }
-        if let Some(observer) = &self.env.observer {
-            observer.served();
-        }
-        self.posted = posted;
-    }
-
     /// The number of bytes a connection's next receive should wait for, where it is large.
     pub(super) fn large_receive(input_len: usize, wanted: usize) -> Option<usize> {
         (wanted > input_len + LARGE_RECEIVE_BYTES).then_some(wanted)
@@ -886,15 +636,6 @@ fn argv_of<'r>(item: &'r Planned, bytes: &'r [u8], spans: &'r [Span]) -> Argv<'r
 #[inline]
 fn is_short(command: &Command) -> bool {
     command.flags.contains(Flags::FAST) || command.name == "set"
-}
-
-/// Whether the user that a connection is logged in as may do a request.
-fn permits(c: &Connection, command: Option<&'static Command>, argv: Argv<'_>) -> bool {
-    let arity_fits = |command: &&Command| command.accepts_arity(argv.len());
-    c.authenticated
-        && command
-            .filter(arity_fits)
-            .is_some_and(|command| c.user.check(command, argv).is_ok())
 }
 
 impl Planned {
@@ -923,103 +664,4 @@ fn prefetch(shard: &Shard, c: &Connection, plan: &[Planned], index: ShardIndex) 
     };
     hashes().for_each(|hash| db.prefetch(hash));
     hashes().for_each(|hash| db.prefetch_entry(hash));
-}
-
-/// The command, or the subcommand of a container, with a well-formed number of arguments.
-/// With the error comes the command that is refused, if there is one.
-fn resolve(
-    command: Option<&'static Command>,
-    argv: Argv<'_>,
-) -> Result<&'static Command, (Option<&'static Command>, CommandError)> {
-    let Some(mut command) = command else {
-        return Err((None, unknown_command(argv)));
-    };
-    if !command.subcommands.is_empty() {
-        if let Some(name) = argv.get(1) {
-            command = commands::find_subcommand(command, name)
-                .ok_or_else(|| (None, unknown_subcommand(command, name)))?;
-        }
-    }
-    if !command.accepts_arity(argv.len()) || matches!(command.run, Run::Container) {
-        return Err((Some(command), CommandError::wrong_arity(command.name)));
-    }
-    Ok(command)
-}
-
-/// Whether the command's reply is a push, or what stands for one in RESP2.
-fn replies_by_push(command: &Command) -> bool {
-    use HostCommand as H;
-    matches!(
-        command.run,
-        Run::Host(
-            H::Subscribe
-                | H::Psubscribe
-                | H::Ssubscribe
-                | H::Unsubscribe
-                | H::Punsubscribe
-                | H::Sunsubscribe
-        )
-    )
-}
-
-/// Whether a monitoring connection may not call it.
-fn concerns_keys(command: &Command) -> bool {
-    let of_keys = Flags::WRITE
-        .union(Flags::READONLY)
-        .union(Flags::MAY_REPLICATE);
-    command.flags.intersects(of_keys)
-        || matches!(
-            command.run,
-            Run::Host(HostCommand::Publish | HostCommand::Spublish)
-        )
-}
-
-/// Whether a subscribed connection that speaks RESP2 may call it.
-fn is_allowed_when_confined(command: &Command) -> bool {
-    use HostCommand as H;
-    replies_by_push(command) || matches!(command.run, Run::Host(H::Ping | H::Quit | H::Reset))
-}
-
-/// A request's first line or header, in HTTP.
-fn is_http(argv: Argv<'_>) -> bool {
-    [b"host:".as_slice(), b"post"]
-        .iter()
-        .any(|word| argv.arg(0).eq_ignore_ascii_case(word))
-}
-
-fn unknown_command(argv: Argv<'_>) -> CommandError {
-    /// Redis shows so many bytes of the name, and about as many of the arguments.
-    const SHOWN_BYTES: usize = 128;
-    let mut args = Vec::new();
-    for arg in argv.from(1).iter() {
-        if args.len() >= SHOWN_BYTES {
-            break;
-        }
-        let room = SHOWN_BYTES - args.len();
-        args.extend([b"'", visible(arg, room), b"' "].concat());
-    }
-    let name = visible(argv.arg(0), SHOWN_BYTES);
-    let with_args = b"', with args beginning with: ";
-    [b"ERR unknown command '", name, with_args, &args]
-        .concat()
-        .into()
-}
-
-/// At most `room` bytes of an argument, and only those in front of a zero byte, as Redis shows it.
-fn visible(bytes: &[u8], room: usize) -> &[u8] {
-    let bytes = errors::before_zero_byte(bytes);
-    &bytes[..bytes.len().min(room)]
-}
-
-fn unknown_subcommand(container: &Command, name: &[u8]) -> CommandError {
-    let container = container.name.to_ascii_uppercase();
-    [
-        b"ERR unknown subcommand '",
-        visible(name, 128),
-        b"'. Try ",
-        container.as_bytes(),
-        b" HELP.",
-    ]
-    .concat()
-    .into()
 }

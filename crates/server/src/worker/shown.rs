@@ -14,8 +14,8 @@ use keyspace::log::Mark;
 use keyspace::{Key, Lsn, Shard, ShardIndex};
 use resp::Argv;
 
+use super::batons::Held;
 use super::connection::Connection;
-use super::run::Held;
 use super::Worker;
 use crate::session::SCRIPT_HOST_COMMANDS;
 
