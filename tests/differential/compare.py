@@ -7,13 +7,14 @@ judged by the members read before it.
 
 from __future__ import annotations
 
+from . import scripts
 from .differences import known_difference
 from .generator import Command, show
 from support import Double, Map, Nil, ReplyError, Simple
 
 TIME_TOLERANCE_S = 10
 _UNORDERED = {b"SMEMBERS", b"SINTER", b"SUNION", b"SDIFF", b"KEYS", b"HKEYS", b"HVALS"}
-_SHAPE_ONLY = {b"RANDOMKEY", b"DUMP", b"MEMORY"}
+_SHAPE_ONLY = {b"RANDOMKEY", b"DUMP", b"MEMORY", b"TIME"}
 _DRAWS = {b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SPOP"}
 _WHOLE = {b"SMEMBERS", b"HGETALL", b"ZRANGE"}
 _COMPACT = {b"listpack", b"intset"}
@@ -90,6 +91,11 @@ class StepComparer:
             self.queued.append(command)
         elif name == b"EXEC" and isinstance(reference, list) and isinstance(ours, list):
             return self._check_exec(reference, ours)
+        run = scripts.commands_of(command)
+        if run and command[1] == scripts.RUN_SOME and isinstance(reference, list) and isinstance(ours, list) and len(reference) == len(ours) == len(run):
+            return next(filter(None, map(self.check, run, reference, ours)), None)
+        if run and command[1] == scripts.RUN_ONE:
+            command, name = run[0], run[0][0].upper()
         if self._agree(name, command, reference, ours) or known_difference(self.version, command, reference, ours):
             return None
         return f"{show(command)}\n  reference: {_shorten(reference)}\n  ours:      {_shorten(ours)}"

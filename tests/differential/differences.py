@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-from support import ReplyError
+from support import Map, ReplyError
 
 Command = tuple[bytes, ...]
 
@@ -36,7 +36,10 @@ NOT_ASKED = [
     ("LIMIT with a negative offset", "from 7.2",
      "in a skip list they then count from the other end, in a listpack nothing is found; here, as before 7.2, nothing in either"),
     ("ZRANK and ZREVRANK with more arguments", "before 7.2", "WITHSCORE came with 7.2; before, the number of arguments was fixed"),
+    ("XSETID", "before 7.2", "later versions refuse an ID below that of an entry deleted before, and so do we"),
     ("XREADGROUP, XCLAIM, XAUTOCLAIM", "before 7.2", "7.2 and later create the consumer also when it gets nothing, and so do we"),
+    ("the encoding of a hash without times, from DUMP and RESTORE", "from 7.4",
+     "Redis saves it as one with times if it ever had any; here as a plain one, which older servers load"),
     ("lexicographic ranges over different scores", "all", "the outcome depends on the random heights of a skip list"),
 ]
 
@@ -48,9 +51,9 @@ def _both_errors(_: Command, reference: object, ours: object) -> bool:
 def _but_for_lag(_: Command, reference: object, ours: object) -> bool:
     """What XINFO replies is the same, but for how it counts what groups have read and have to, and for the clock."""
     def left(reply: object) -> object:
-        if not isinstance(reply, list):
+        if not isinstance(reply, list) or not all(isinstance(row, list) for row in reply):
             return reply
-        rows = [dict(zip(row[::2], row[1::2])) if isinstance(row, list) else dict(row) for row in reply]
+        rows = [dict(row) if isinstance(row, Map) else dict(zip(row[::2], row[1::2])) for row in reply]
         return [{name: value for name, value in row.items() if name not in (b"lag", b"entries-read", b"idle", b"inactive")} for row in rows]
 
     return left(reference) == left(ours)

@@ -109,6 +109,8 @@ SORTING = """
 10 * RPUSH k {int}
 6 * RPUSH k {m}
 6 * SADD k {int}
+2 * RPUSH k (manyints|manyvalues)
+2 * SADD k (manyints|manymembers)
 4 * SET weightkey v
 6 * SET weightkey number
 4 * HSET weightkey F v
@@ -280,7 +282,7 @@ STREAMS = """
 6 * XREVRANGE k idend idend [COUNT count]
 4 * XREAD [COUNT count] STREAMS k id
 3 * XREAD [COUNT count] STREAMS k k id (id|$)
-2 * XSETID k id [ENTRIESADDED count] [MAXDELETEDID id]
+>=7.2 2 * XSETID k id [ENTRIESADDED count] [MAXDELETEDID id]
 7 * XGROUP CREATE k group (id|$|0) [MKSTREAM]
 2 * XGROUP (CREATE|SETID) k group (id|$) [ENTRIESREAD count]
 1 * XGROUP DESTROY k group
@@ -345,6 +347,76 @@ RARE = """
 2 * NOSUCHCOMMAND v v
 """
 
+# What is run by redis.call alone is a step of its own, too: every other command within a script.
+SCRIPTS = """
+20 * EVAL onekey 1 k v
+8 * EVAL onekey 1 k number
+8 * EVAL twokeyed 2 k k v
+8 * EVAL pure 0 v number
+3 * EVAL_RO onekey 1 k v
+2 * EVAL_RO pure 0 v v
+3 * EVAL pure (X|-1|3) v
+8 * EVALSHA sha 1 k v
+2 * EVALSHA_RO sha 1 k v
+4 * SCRIPT LOAD onekey
+4 * SCRIPT EXISTS sha sha
+1 * SCRIPT FLUSH [SYNC|ASYNC|X]
+12 * FCALL (WRITE|PUSH|NOSUCH) 1 k v
+3 * FCALL (READ|WRITE|NOSUCH) 0
+8 * FCALL_RO (READ|WRITE) 1 k
+3 * FUNCTION LOAD [REPLACE] library
+1 * FUNCTION DELETE (OTHER|NOSUCH)
+4 * SET k number
+"""
+
+# Of this connection and of the server, as far as nothing outlives the script.
+CONNECTION = """
+4 * CLIENT SETNAME m
+4 * CLIENT GETNAME
+2 * CLIENT NO-EVICT (ON|OFF|X)
+>=7.2 2 * CLIENT NO-TOUCH (ON|OFF|X)
+2 * CLIENT TRACKINGINFO
+2 * CLIENT GETREDIR
+1 * CLIENT CACHING (YES|NO)
+1 * CLIENT KILL ID 999999
+2 * CLIENT UNBLOCK 999999 [TIMEOUT|ERROR|X]
+6 * PUBLISH m v
+4 * SPUBLISH m v
+3 * PUBSUB NUMSUB {m}
+3 * PUBSUB SHARDNUMSUB {m}
+2 * PUBSUB (CHANNELS|SHARDCHANNELS) [pattern]
+1 * PUBSUB NUMPAT
+4 * COMMAND GETKEYS SET k v
+4 * COMMAND GETKEYS (ZUNIONSTORE k|ZINTER|LMPOP) numkeys
+3 * COMMAND GETKEYS (EVAL|FCALL) v numkeys
+3 * COMMAND GETKEYSANDFLAGS (GET|LPUSH|ECHO) k [v]
+3 * COMMAND GETKEYSANDFLAGS XREADGROUP GROUP group consumer STREAMS k k id id
+2 * COMMAND GETKEYS SORT k [BY m] [STORE k]
+2 * AUTH v
+2 * AUTH m v
+2 * ACL WHOAMI
+3 * ACL DRYRUN username GET k
+1 * TIME
+1 * WAIT 0 0
+2 * WAIT 0 X
+3 * CONFIG SET limitname (0|6|128)
+"""
+
+# Commands that no form and no step is made of, each with its reason: test_coverage.py. A container stands for its subcommands.
+LEFT_OUT = {
+    "other tests compare it; its effects outlive a script": "ACL CONFIG|REWRITE CONFIG|RESETSTAT FUNCTION|DUMP FUNCTION|FLUSH FUNCTION|RESTORE FUNCTION|LIST "
+        "CLIENT|SETINFO CLIENT|REPLY CLIENT|TRACKING CLIENT|PAUSE CLIENT|UNPAUSE",
+    "it changes what the connection can be sent": "HELLO RESET QUIT SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE "
+        "SUNSUBSCRIBE MONITOR SYNC PSYNC REPLCONF",
+    "it tells of this server alone": "INFO CONFIG|GET SLOWLOG LATENCY LOLWUT CLIENT|ID CLIENT|INFO CLIENT|LIST FUNCTION|STATS LASTSAVE COMMAND "
+        "MEMORY|STATS MEMORY|DOCTOR MEMORY|MALLOC-STATS MEMORY|PURGE WAITAOF PFSELFTEST ROLE",
+    "it needs something that goes on, or another server": "SCRIPT|KILL SCRIPT|DEBUG FUNCTION|KILL SHUTDOWN MIGRATE REPLICAOF SLAVEOF "
+        "FAILOVER CLUSTER MODULE",
+    "it writes files; runs with -rdb and -aof read them back": "SAVE BGSAVE BGREWRITEAOF DEBUG",
+    "help is text": "ACL|HELP CLIENT|HELP COMMAND|HELP CONFIG|HELP FUNCTION|HELP LATENCY|HELP MEMORY|HELP OBJECT|HELP PUBSUB|HELP "
+        "SCRIPT|HELP SLOWLOG|HELP XGROUP|HELP XINFO|HELP",
+}
+
 # Family: (its forms, its share of all commands).
 FAMILIES = {
     "strings": (STRINGS, 20),
@@ -360,5 +432,7 @@ FAMILIES = {
     "lexicographic": (LEXICOGRAPHIC, 4),
     "streams": (STREAMS, 22),
     "keys": (KEYS, 16),
+    "scripts": (SCRIPTS, 5),
+    "connection": (CONNECTION, 2),
     "rare": (RARE, 1),
 }

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from . import forms, values
+from . import forms, scripts, values
 from .grammar import Emit, compile_form
 from support import quote
 
@@ -124,16 +124,18 @@ class Generator:
 
     def _step(self) -> Step:
         roll = self.rng.random()
-        if roll < 0.93:
+        if roll < 0.926:
             return Step((self._mangled(self._command()),))
-        if roll < 0.955:
+        if roll < 0.951:
             return self._transaction()
-        if roll < 0.965:
+        if roll < 0.961:
             return self._draw()
-        if roll < 0.975:
+        if roll < 0.971:
             return self._pop()
-        if roll < 0.983:
+        if roll < 0.979:
             return self._ordered()
+        if roll < 0.983:
+            return self._scripted()
         if roll < 0.988:
             return self._due()
         if roll < 0.992:
@@ -190,6 +192,15 @@ class Generator:
             commands.append(rng.choice(((b"MULTI",), (b"WATCH", b"s0"), (b"NOSUCH",), (b"GET",))))
         commands.append((b"EXEC",) if rng.random() < 0.9 else (b"DISCARD",))
         return Step(tuple(commands))
+
+    def _scripted(self) -> Step:
+        """Commands that a script runs, one or some, with their keys declared."""
+        rng = self.rng
+        families = [name for name in self.names if name in values.KEY_POOLS and name != "sorting"]
+        wanted = 1 if rng.random() < 0.6 else rng.randrange(2, 6)
+        commands = [self._command(rng.choice(families)) for _ in range(wanted)]
+        keys = dict.fromkeys(word for command in commands for word in command[1:] if word in values.ALL_KEYS)
+        return Step((scripts.running(commands, list(keys)),))
 
     def _draw(self) -> Step:
         """Random elements, after the whole that they must come from."""

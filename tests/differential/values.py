@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+from . import scripts
 from .grammar import Emit, Terminals
 
 KEY_POOLS: dict[str, list[bytes]] = {
@@ -25,7 +26,7 @@ KEY_POOLS: dict[str, list[bytes]] = {
 }
 ALL_KEYS = list(dict.fromkeys(key for pool in KEY_POOLS.values() for key in pool)) + [b"{t}", b"{}x", b"free"]
 LEXICOGRAPHIC_KEYS = [b"x0", b"x1", b"{t}x"]  # used by no other commands
-_SORTED_KEYS = KEY_POOLS["sorting"] * 3 + KEY_POOLS["lists"] + KEY_POOLS["sets"] + [b"s0", b"nokey"]
+_SORTED_KEYS = KEY_POOLS["sorting"] * 3 + KEY_POOLS["lists"] + KEY_POOLS["sets"] + KEY_POOLS["sorted_sets"] + [b"s0", b"nokey"]
 FOREIGN_KEY_CHANCE = 0.06
 DATABASES = [b"0"] * 8 + [b"1", b"1", b"2", b"15"]
 
@@ -352,6 +353,13 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "newid": ids.emit_new,
         "id": ids.emit,
         "idend": ids.emit_end,
+        "onekey": _pick(scripts.ONE_KEY),
+        "twokeyed": _pick(scripts.TWO_KEYS),
+        "pure": _pick(scripts.PURE),
+        "sha": _pick(scripts.DIGESTS),
+        "library": _pick(scripts.LIBRARIES),
+        "username": _pick([b"default", b"nobody"]),
+        "limitname": _pick([b"hash-max-listpack-entries", b"zset-max-listpack-entries", b"set-max-intset-entries"]),
         "group": _pick([b"g0", b"g0", b"g1", b"none"]),
         "consumer": _pick([b"alice", b"bob", b"carol"]),
         "lon": _degrees(180, (b"180", b"-180", b"0", b"181", b"x", b"inf")),
