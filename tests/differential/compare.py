@@ -149,8 +149,6 @@ class StepComparer:
             self.encodings = (command[2], reference, ours)
             if self.version < (7, 2) and ours == b"listpack" and reference in (b"quicklist", b"hashtable"):
                 return True  # small lists and sets became listpacks in 7.2
-            if reference == b"listpackex" and ours == b"listpack":
-                return True  # none of its fields expires any more, and it was stored and loaded since
         if what in (b"REFCOUNT", b"IDLETIME"):  # Redis shares small integers between keys
             return type(reference) is type(ours)
         return same(reference, ours)

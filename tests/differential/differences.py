@@ -36,6 +36,7 @@ NOT_ASKED = [
     ("LIMIT with a negative offset", "from 7.2",
      "in a skip list they then count from the other end, in a listpack nothing is found; here, as before 7.2, nothing in either"),
     ("ZRANK and ZREVRANK with more arguments", "before 7.2", "WITHSCORE came with 7.2; before, the number of arguments was fixed"),
+    ("CLIENT SETNAME with a zero byte", "all", "Redis looks no further than there; we refuse it, as what would not survive in a line of CLIENT LIST"),
     ("XSETID", "before 7.2", "later versions refuse an ID below that of an entry deleted before, and so do we"),
     ("XREADGROUP, XCLAIM, XAUTOCLAIM", "before 7.2", "7.2 and later create the consumer also when it gets nothing, and so do we"),
     ("the encoding of a hash without times, from DUMP and RESTORE", "from 7.4",
@@ -66,6 +67,10 @@ DIFFERENCES: list[Difference] = [
     _row("every version has another text for keys and IDs that are not as many", "XREAD XREADGROUP", _both_errors),
     _row("Redis refuses to sort by numbers when errno is left from a number out of range that it read before", "SORT SORT_RO",
          lambda _, reference, ours: isinstance(reference, ReplyError) and "into double" in str(reference)),
+    _row("8.0 sorts by numbers too large for a double", "SORT SORT_RO",
+         lambda _, reference, ours: isinstance(ours, ReplyError) and "into double" in str(ours), since=(8,)),
+    _row("of STORE twice, which SORT refuses, we tell the key after the first", "COMMAND",
+         lambda command, *_: command[2].upper() == b"SORT" and [word.upper() for word in command].count(b"STORE") > 1),
     _row("before 7.4 the key is looked at before the arguments, which do not matter when it is absent", "BITCOUNT BITPOS",
          lambda _, reference, ours: type(reference) in (int, ReplyError) and isinstance(ours, ReplyError), before=(7, 4)),
 ]

@@ -371,7 +371,7 @@ SCRIPTS = """
 
 # Of this connection and of the server, as far as nothing outlives the script.
 CONNECTION = """
-4 * CLIENT SETNAME m
+4 * CLIENT SETNAME clientname
 4 * CLIENT GETNAME
 2 * CLIENT NO-EVICT (ON|OFF|X)
 >=7.2 2 * CLIENT NO-TOUCH (ON|OFF|X)
@@ -393,7 +393,6 @@ CONNECTION = """
 3 * COMMAND GETKEYSANDFLAGS XREADGROUP GROUP group consumer STREAMS k k id id
 2 * COMMAND GETKEYS SORT k [BY m] [STORE k]
 2 * AUTH v
-2 * AUTH m v
 2 * ACL WHOAMI
 3 * ACL DRYRUN username GET k
 1 * TIME

@@ -69,8 +69,8 @@ class Target:
         self.observer.cmd("FLUSHALL")
         self.observer.cmd("CONFIG", "SET", *(word for pair in configuration(script, version) for word in pair))
         self.observer.cmd("SCRIPT", "FLUSH")
-        self.observer.cmd("FUNCTION", "FLUSH")
-        self.observer.cmd("FUNCTION", "LOAD", LIBRARY)
+        self.observer.call("FUNCTION", "DELETE", "OTHER")
+        self.observer.cmd("FUNCTION", "LOAD", "REPLACE", LIBRARY)
         self.client = self.server.client(resp=script.resp, timeout=self.patience_s)
 
     def state(self) -> dict:

@@ -57,6 +57,18 @@ SCRIPTS = {
         ZINCRBY z XX m
         ZINCRBY z incr m
     """,
+    "a reload drops the functions before it loads them": """
+        FUNCTION LOAD REPLACE "#!lua name=OTHER\nredis.register_function('ECHO', function(keys, args) return args end)"
+        DEBUG RELOAD
+        FCALL ECHO 0 a
+        FUNCTION DELETE OTHER
+    """,
+    "the keys of scripts that promise others than there are": """
+        COMMAND GETKEYS EVAL script 2 k
+        COMMAND GETKEYS EVAL script 0 k
+        COMMAND GETKEYS FCALL f x k
+        COMMAND GETKEYS EVAL_RO script 1 k l
+    """,
     "COPY keeps the encoding": """
         ZADD z 1 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 2 b
         ZREMRANGEBYRANK z 0 0

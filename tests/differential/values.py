@@ -358,6 +358,7 @@ def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
         "pure": _pick(scripts.PURE),
         "sha": _pick(scripts.DIGESTS),
         "library": _pick(scripts.LIBRARIES),
+        "clientname": _pick([b"a", b"m1", b"hello world", b"", b"\xff\xfe", b"a\n"]),
         "username": _pick([b"default", b"nobody"]),
         "limitname": _pick([b"hash-max-listpack-entries", b"zset-max-listpack-entries", b"set-max-intset-entries"]),
         "group": _pick([b"g0", b"g0", b"g1", b"none"]),

@@ -173,9 +173,7 @@ def _difference(a: Entry | None, b: Entry | None, encodings: bool, tolerance: in
         return "only right" if a is None else "only left"
     if a.type != b.type:
         return f"type {a.type} / {b.type}"
-    # Ours is an ordinary hash again once it was stored and loaded without a field that expires.
-    once_expiring = a.encoding == "listpackex" and b.encoding == "listpack" and a.value == b.value
-    if encodings and a.encoding != b.encoding and not once_expiring:
+    if encodings and a.encoding != b.encoding:
         return f"encoding {a.encoding} / {b.encoding}"
     if (a.expires_at_ms is None) != (b.expires_at_ms is None):
         return f"expiry {a.expires_at_ms} / {b.expires_at_ms}"

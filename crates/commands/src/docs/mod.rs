@@ -209,7 +209,10 @@ fn keys_of(request: Argv<'_>) -> Result<Vec<(usize, &'static [&'static str])>, C
     }
     for spec in command.keys {
         if !is_count_sound(spec, request) {
-            return Err(GETKEYS_INVALID);
+            return match command.flags.contains(Flags::NO_MANDATORY_KEYS) {
+                true => Ok(Vec::new()),
+                false => Err(GETKEYS_INVALID),
+            };
         }
         let flags = command.flags_of(spec, request);
         spec.for_each(request, |index| keys.push((index, flags)));

@@ -128,6 +128,9 @@ fn keys_of_requests_are_found() {
     w.check(&[
         ("COMMAND GETKEYS MSET a 1 b 2", "[\"a\", \"b\"]"),
         ("COMMAND GETKEYS object encoding a", "[\"a\"]"),
+        ("COMMAND GETKEYS eval s 0 a", "[]"),
+        ("COMMAND GETKEYS eval s 2 a", "[]"),
+        ("COMMAND GETKEYS eval s 1 a b", "[\"a\"]"),
         (
             "COMMAND GETKEYS object foo a",
             "-ERR Invalid command specified",

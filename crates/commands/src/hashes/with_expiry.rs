@@ -108,13 +108,16 @@ fn hgetex(c: &mut Ctx<'_, '_>) -> CommandResult {
     let fields = fields(argv, fields_at, FIELDS_COUNT_NOT_POSITIVE)?;
     reply_values(c, fields)?;
     let limits = c.limits;
+    if let (Some(_), Some(hash)) = (time, c.keys.hash_mut(key)?) {
+        // Redis makes room for times also when no field is given one.
+        hash.prepare_expiry();
+    }
     match (change, time) {
         (Change::Time(_), Some(time)) if time <= now.0 => delete(c, fields)?,
         (Change::Time(_), Some(time)) => {
             let Some(hash) = c.keys.hash_mut(key)? else {
                 return Ok(());
             };
-            hash.prepare_expiry();
             let found = present(Some(&mut *hash), fields);
             found.iter().for_each(|field| {
                 hash.set_expiry(field, time, limits);
@@ -278,6 +281,7 @@ fn hsetex(c: &mut Ctx<'_, '_>) -> CommandResult {
         return Ok(());
     };
     let hash = c.keys.hash_mut(key)?.expect("fields were just set");
+    hash.prepare_expiry();
     let mut set: Vec<&[u8]> = Vec::with_capacity(count);
     for field in (0..count).map(|i| pairs.arg(2 * i)) {
         let is_done = match time <= now.0 {

@@ -315,9 +315,10 @@ impl Coordinator {
         }
     }
 
-    /// Empties all databases.
+    /// Empties all databases, and drops all functions.
     fn empty_all(&self) {
         let mut guards = self.take_all();
+        self.server.scripts.libraries.publish(Default::default());
         for guard in &mut guards {
             for db in 0..guard.databases() as u32 {
                 let old = guard.take_db(keyspace::DbIndex(db));
