@@ -223,22 +223,28 @@ def _run_batch(everyone: list[Target], batch: list[Step]) -> list:
     if step.kind is Kind.ITERATE:
         return [[_iterate(target, step.commands[0])] for target in everyone]
     if step.kind is Kind.TRANSPLANT:
-        payload = everyone[0].client.call("DUMP", step.commands[0][0])
-        return [[_restore(target, step.commands[0][1], payload)] for target in everyone]
+        key, destination = step.commands[0]
+        payload = everyone[0].client.call("DUMP", key)
+        replies = [[_restore(target, destination, payload)] for target in everyone]
+        return _with_room_for_times(everyone, destination, replies)
     if step.kind is Kind.ROUND_TRIP:
         key, destination = step.commands[0]
         replies = [[_restore(target, destination, target.client.call("DUMP", key))] for target in everyone]
-        if everyone[0].version >= (7, 4):
-            # A hash whose times are all gone is saved as a plain one by ours, so that older servers load it, but not by Redis: see NOT_ASKED.
-            for target in everyone:
-                target.client.call("HPEXPIREAT", destination, 4_000_000_000_000, "FIELDS", 1, "no such field")
-        return replies
+        return _with_room_for_times(everyone, destination, replies)
     if step.pause_after is not None:
         before = exchange(everyone, step.commands[: step.pause_after])
         time.sleep(PAUSE_S)
         after = exchange(everyone, step.commands[step.pause_after :])
         return [a + b for a, b in zip(before, after)]
     return exchange(everyone, [command for step in batch for command in step.commands])
+
+
+def _with_room_for_times(everyone: list[Target], key: bytes, replies: list) -> list:
+    """The replies; a hash at the key has the encoding of one with times everywhere: see NOT_ASKED."""
+    if everyone[0].version >= (7, 4):
+        for target in everyone:
+            target.client.call("HPEXPIREAT", key, 4_000_000_000_000, "FIELDS", 1, "no such field")
+    return replies
 
 
 def _restore(target: Target, key: bytes, payload: object) -> object:

@@ -57,7 +57,7 @@ SCRIPTS = {
         ZINCRBY z XX m
         ZINCRBY z incr m
     """,
-    "a reload drops the functions before it loads them": """
+    "a reload drops the functions before it loads them": r"""
         FUNCTION LOAD REPLACE "#!lua name=OTHER\nredis.register_function('ECHO', function(keys, args) return args end)"
         DEBUG RELOAD
         FCALL ECHO 0 a
