@@ -84,6 +84,10 @@ _GARBAGE = [b"", b"abc", b"-1", b"0", b"1.5", b"nan", b"9223372036854775807", b"
 _COUNTS_EXPIRED = {b"MEMORY", b"DBSIZE", b"KEYS", b"RANDOMKEY", b"SELECT", b"SWAPDB", b"MOVE", b"FLUSHALL", b"FLUSHDB"}
 
 
+# A timeout of zero is forever.
+_WAITING = {b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"}
+
+
 class Family:
     def __init__(self, text: str, terminals: dict[str, Emit], version: tuple[int, ...]):
         self.emits: list[Emit] = []
@@ -157,6 +161,8 @@ class Generator:
         if rng.random() >= 0.02 or command[1:2] and command[1] in values.LEXICOGRAPHIC_KEYS:
             return command
         if self.version < (7, 2) and command[0] in (b"ZRANK", b"ZREVRANK"):
+            return command
+        if command[0] in _WAITING:
             return command
         args = list(command)
         at = rng.randrange(1, len(args)) if len(args) > 1 else 0

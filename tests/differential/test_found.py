@@ -96,8 +96,9 @@ SINCE_8 = {
         HSETEX f PXAT 1 FIELDS 1 b 1
         OBJECT ENCODING f
         HSET e a 1
-        HGETEX e PERSIST FIELDS 1 a
         HSETEX e KEEPTTL FIELDS 1 b 1
+        OBJECT ENCODING e
+        HGETEX e PERSIST FIELDS 1 none
         OBJECT ENCODING e
     """,
 }

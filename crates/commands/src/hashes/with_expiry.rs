@@ -108,9 +108,11 @@ fn hgetex(c: &mut Ctx<'_, '_>) -> CommandResult {
     let fields = fields(argv, fields_at, FIELDS_COUNT_NOT_POSITIVE)?;
     reply_values(c, fields)?;
     let limits = c.limits;
-    if let (Some(_), Some(hash)) = (time, c.keys.hash_mut(key)?) {
+    if !matches!(change, Change::None) {
         // Redis makes room for times also when no field is given one.
-        hash.prepare_expiry();
+        if let Some(hash) = c.keys.hash_mut(key)? {
+            hash.prepare_expiry();
+        }
     }
     match (change, time) {
         (Change::Time(_), Some(time)) if time <= now.0 => delete(c, fields)?,
