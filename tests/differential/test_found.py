@@ -85,6 +85,12 @@ SCRIPTS = {
     """,
 }
 SINCE_8 = {
+    "HSETEX reads its options one by one": """
+        HSETEX f EXAT EXAT 4061550574 FIELDS 1 a b
+        HSETEX f EX -1 FNX FIELDS x a b
+        HSETEX f EX 99999999999999999 nonsense FIELDS 1 a b
+        HSETEX f EX 100 PX nonsense FIELDS 1 a b
+    """,
     "HGETEX and HSETEX make room for times also when none is kept": """
         HSET h a 1
         HGETEX h PXAT 1 FIELDS 1 none

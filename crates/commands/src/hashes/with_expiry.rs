@@ -1,6 +1,7 @@
 //! Fields that are read or written together with the time they expire: HGETEX, HSETEX, HGETDEL.
 
 use datatypes::Hash;
+use keyspace::UnixMillis;
 use resp::Argv;
 
 use super::expiry::{field_time, fields, wrote_deletions, wrote_persistence, wrote_times};
@@ -191,12 +192,12 @@ struct SetOptions<'a> {
     if_none_there: bool,
     if_all_there: bool,
     keep_time: bool,
-    time: Option<Time<'a>>,
+    time: Option<i64>,
     pairs: Option<Argv<'a>>,
 }
 
 impl<'a> SetOptions<'a> {
-    fn parse(argv: Argv<'a>) -> Result<SetOptions<'a>, CommandError> {
+    fn parse(argv: Argv<'a>, now: UnixMillis) -> Result<SetOptions<'a>, CommandError> {
         let mut options = SetOptions::default();
         let mut i = 2;
         while let Some(word) = argv.get(i) {
@@ -235,7 +236,8 @@ impl<'a> SetOptions<'a> {
                     if has_time {
                         return Err(HSETEX_TIMES);
                     }
-                    options.time = Some(time);
+                    let Time { text, unit, since } = time;
+                    options.time = Some(field_time(text, unit, since, now, "hsetex")?);
                     i += 1;
                 }
             }
@@ -251,11 +253,8 @@ fn unknown(word: &[u8]) -> CommandError {
 
 fn hsetex(c: &mut Ctx<'_, '_>) -> CommandResult {
     let (key, argv, now, limits) = (c.key(1), c.argv, c.keys.now, c.limits);
-    let options = SetOptions::parse(argv)?;
-    let time = match options.time {
-        Some(Time { text, unit, since }) => Some(field_time(text, unit, since, now, "hsetex")?),
-        None => None,
-    };
+    let options = SetOptions::parse(argv, now)?;
+    let time = options.time;
     let pairs = options.pairs.expect("without fields it was refused");
     let count = pairs.len() / 2;
     let hash = c.keys.hash_mut(key)?;
