@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-from support import Map, ReplyError
+from support import Double, Map, ReplyError
 
 Command = tuple[bytes, ...]
 
@@ -60,6 +60,10 @@ def _but_for_lag(_: Command, reference: object, ours: object) -> bool:
     return left(reference) == left(ours)
 
 
+def _text(number: object) -> object:
+    return number.text if isinstance(number, Double) else number
+
+
 DIFFERENCES: list[Difference] = [
     _row("7.4 counts what groups have read and have to read in its own way, and so do we; and the clock goes on", "XINFO", _but_for_lag),
     _row("+ for the last entry came with 7.4", "XREAD",
@@ -67,6 +71,9 @@ DIFFERENCES: list[Difference] = [
     _row("every version has another text for keys and IDs that are not as many", "XREAD XREADGROUP", _both_errors),
     _row("Redis refuses to sort by numbers when errno is left from a number out of range that it read before", "SORT SORT_RO",
          lambda _, reference, ours: isinstance(reference, ReplyError) and "into double" in str(reference)),
+    _row("before 7.2 doubles have 17 digits", "EVAL EVAL_RO",
+         lambda command, reference, ours: b"{double" in command[1] and type(reference) is type(ours) and float(_text(reference)) == float(_text(ours)),
+         before=(7, 2)),
     _row("8.0 sorts by numbers too large for a double", "SORT SORT_RO",
          lambda _, reference, ours: isinstance(ours, ReplyError) and "into double" in str(ours), since=(8,)),
     _row("of STORE twice, which SORT refuses, we tell the key after the first", "COMMAND",
