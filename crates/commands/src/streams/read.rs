@@ -214,6 +214,10 @@ fn read(c: &mut Ctx<'_, '_>, is_group: bool) -> CommandResult {
         for (i, &from) in froms.iter().enumerate() {
             let Some(from) = from else { continue };
             let key = keys.key_of(argv.arg(first + i));
+            // Redis looks each key up a second time here: it counts, and tells of a missing one, again.
+            if keys.read(key).is_none() {
+                continue;
+            }
             // The types were looked at above.
             let Ok(Some(stream)) = keys.stream_mut(key) else {
                 continue;
