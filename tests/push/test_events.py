@@ -122,7 +122,9 @@ GETDEL d
 EXPIRE a -1
 SET a 1
 EXPIREAT a 1
-SET a 1 PX 1
+SET a 1 PX 100000
+SET a 1 PXAT 1
+GET a
 EXISTS none none2
 TTL none
 TYPE none
