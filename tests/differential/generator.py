@@ -112,7 +112,8 @@ class Generator:
     def __init__(self, reference_version: tuple[int, ...]):
         self.version = reference_version
         self.keys = values.KeyChooser()
-        terminals = values.terminals(self.keys, reference_version)
+        self.stream_ids = values.StreamIds()
+        terminals = values.terminals(self.keys, self.stream_ids, reference_version)
         self.families = {name: Family(text, terminals, reference_version)
                          for name, (text, _) in forms.FAMILIES.items()}
         self.families = {name: family for name, family in self.families.items() if family.emits}
@@ -122,6 +123,7 @@ class Generator:
     def script(self, seed: int, steps: int = 1500) -> Script:
         self.rng = random.Random(seed)
         self.keys.forced = None
+        self.stream_ids.begin()
         chosen = {**_COMMON_CONFIG, **self.rng.choice(_CONFIGS)}
         config = tuple((k, v) for k, v in chosen.items() if self.version >= _NEEDS.get(k, (0,)))
         return Script(seed, self.rng.choice((2, 3)), config, tuple(self._step() for _ in range(steps)))

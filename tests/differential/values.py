@@ -296,6 +296,10 @@ class StreamIds:
     _ODD = (b"0", b"0-0", b"0-1", b"-", b"+", b"*x", b"x", b"1-x", b"18446744073709551615-18446744073709551615", b"007-1", b"")
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A script depends on its seed, not on those before it."""
         self.ms = 1
 
     def emit_new(self, rng: random.Random, out: list) -> None:
@@ -320,9 +324,8 @@ class StreamIds:
             out[-1] = b"(" + out[-1]
 
 
-def terminals(keys: KeyChooser, version: tuple[int, ...]) -> Terminals:
+def terminals(keys: KeyChooser, ids: StreamIds, version: tuple[int, ...]) -> Terminals:
     """Every lowercase word that forms.py may use, for a reference of this version (see NOT_ASKED in differences.py)."""
-    ids = StreamIds()
     smallest = _SMALLEST if version >= (7, 2) else b"-1"
     return {
         "k": keys.emit,
