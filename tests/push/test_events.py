@@ -17,8 +17,8 @@ ALL_CLASSES = "KEAmn"
 BATCH = 200
 # They look at other keys in the order of a set.
 ANY_ORDER = {b"SORT", b"SORT_RO"}
-# Redis looks their keys up twice, before it refuses the call, or as for a write: it tells of other misses.
-OTHER_MISSES = {b"XREAD", b"XREADGROUP", b"XAUTOCLAIM", b"HGETEX"}
+# Redis looks their keys up before it refuses the call, or as for a write: it tells of other misses.
+OTHER_MISSES = {b"XAUTOCLAIM", b"HGETEX"}
 
 
 class Listening:
