@@ -400,6 +400,37 @@ pub const COMMANDS: &[Command] = &[
         ..SERVER
     },
     Command {
+        name: "module",
+        summary: "Tells which modules are loaded: none.",
+        since: "4.0.0",
+        complexity: "Depends on subcommand.",
+        arity: -2,
+        run: Run::Container,
+        subcommands: &[
+            Command {
+                name: "module|help",
+                summary: "Lists the subcommands.",
+                since: "5.0.0",
+                arity: 2,
+                flags: HELP,
+                run: Run::Nowhere(help::reply),
+                ..SERVER
+            },
+            Command {
+                name: "module|list",
+                summary: "Lists the modules that are loaded: none.",
+                since: "4.0.0",
+                complexity: "O(N) where N is the number of loaded modules.",
+                arity: 2,
+                flags: Flags::ADMIN.union(Flags::NOSCRIPT),
+                run: Run::Nowhere(module_list),
+                tips: &["nondeterministic_output_order"],
+                ..SERVER
+            },
+        ],
+        ..SERVER
+    },
+    Command {
         name: "monitor",
         summary: "Has the connection see every command that the server runs.",
         complexity: "",
@@ -443,6 +474,16 @@ pub const COMMANDS: &[Command] = &[
         flags: SESSION_FAST.union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY),
         run: Run::Host(HostCommand::Reset),
         ..CONNECTION
+    },
+    Command {
+        name: "role",
+        summary: "Replies the part that the server has in replication: that of a master without replicas.",
+        since: "2.8.12",
+        arity: 1,
+        flags: SESSION_FAST.union(Flags::DANGEROUS),
+        categories: Categories::ADMIN,
+        run: Run::Nowhere(role),
+        ..SERVER
     },
     Command {
         name: "save",
@@ -529,6 +570,20 @@ pub const COMMANDS: &[Command] = &[
         ..TRANSACTIONS
     },
 ];
+
+fn module_list(c: &mut Ctx<'_, '_>) -> CommandResult {
+    c.reply.array(0);
+    Ok(())
+}
+
+/// There is no replication: no bytes of a stream, and nobody who reads it.
+fn role(c: &mut Ctx<'_, '_>) -> CommandResult {
+    c.reply.array(3);
+    c.reply.bulk(b"master");
+    c.reply.integer(0);
+    c.reply.array(0);
+    Ok(())
+}
 
 fn echo(c: &mut Ctx<'_, '_>) -> CommandResult {
     c.reply.bulk(c.argv.arg(1));

@@ -93,10 +93,11 @@ impl Selector {
             [b'+', b'@', category @ ..] => self.set_category(category, true)?,
             [b'-', b'@', category @ ..] => self.set_category(category, false)?,
             [b'+', name @ ..] => self.allow(name)?,
-            [b'-', name @ ..] => {
-                let command = commands::find_by_full_name(name).ok_or(RuleError::UnknownCommand)?;
-                self.set_command(command, false);
-            }
+            [b'-', name @ ..] => match commands::find_by_full_name(name) {
+                Some(command) => self.set_command(command, false),
+                None if is_absent(name) => self.note_absent(name, false),
+                None => return Err(RuleError::UnknownCommand),
+            },
             _ => return Err(RuleError::Syntax),
         }
         Ok(())
@@ -187,6 +188,10 @@ impl Selector {
             self.set_command(command, true);
             return Ok(());
         }
+        if is_absent(name) {
+            self.note_absent(name, true);
+            return Ok(());
+        }
         let mut parts = name.splitn(2, |b| *b == b'|');
         let (own, first) = (parts.next().unwrap_or_default(), parts.next());
         let command = commands::find(own).ok_or(RuleError::UnknownCommand)?;
@@ -211,6 +216,12 @@ impl Selector {
         }
         self.note_rule(&String::from_utf8_lossy(name), true);
         Ok(())
+    }
+
+    /// A rule about a command that is not there yet holds for nothing, and stays for when it is.
+    fn note_absent(&mut self, name: &[u8], allowed: bool) {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        self.note_rule(&name, allowed);
     }
 
     fn set_command(&mut self, command: &'static Command, allowed: bool) {
@@ -383,6 +394,30 @@ impl Selector {
         text.extend(self.commands_text().into_bytes());
         text
     }
+}
+
+/// Whether Redis 7.4 has a command of this name, or a container whose subcommand is named, that is not here. Files of
+/// users name them.
+fn is_absent(name: &[u8]) -> bool {
+    const ABSENT: &[&str] = &[
+        "asking",
+        "cluster",
+        "failover",
+        "migrate",
+        "module",
+        "psync",
+        "readonly",
+        "readwrite",
+        "replconf",
+        "replicaof",
+        "restore-asking",
+        "slaveof",
+        "sync",
+    ];
+    let own = name.split(|b| *b == b'|').next().unwrap_or_default();
+    ABSENT
+        .iter()
+        .any(|absent| own.eq_ignore_ascii_case(absent.as_bytes()))
 }
 
 fn has_spaces(text: &[u8]) -> bool {
