@@ -78,6 +78,9 @@ DIFFERENCES: list[Difference] = [
          lambda _, reference, ours: isinstance(ours, ReplyError) and "into double" in str(ours), since=(8,)),
     _row("of STORE twice, which SORT refuses, we tell the key after the first", "COMMAND",
          lambda command, *_: command[2].upper() == b"SORT" and [word.upper() for word in command].count(b"STORE") > 1),
+    _row("before 7.2 COMMAND GETKEYSANDFLAGS wants an argument more", "COMMAND",
+         lambda command, reference, ours: command[1].upper() == b"GETKEYSANDFLAGS" and len(command) == 3
+         and isinstance(reference, ReplyError) and isinstance(ours, ReplyError), before=(7, 2)),
     _row("before 7.4 the key is looked at before the arguments, which do not matter when it is absent", "BITCOUNT BITPOS",
          lambda _, reference, ours: type(reference) in (int, ReplyError) and isinstance(ours, ReplyError), before=(7, 4)),
 ]

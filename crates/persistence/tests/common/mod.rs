@@ -18,6 +18,8 @@ pub const DATABASES: usize = 16;
 pub struct Store {
     pub slots: SlotMap,
     pub shards: Vec<Mutex<Vec<Db>>>,
+    /// The codes of libraries, in the order of the file.
+    pub functions: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Store {
@@ -26,6 +28,7 @@ impl Store {
         Store {
             slots: SlotMap::new(shards as u16),
             shards: (0..shards).map(|_| dbs()).collect(),
+            functions: Mutex::default(),
         }
     }
 
@@ -167,6 +170,11 @@ impl KeyReceiver for Receiver<'_> {
 }
 
 impl LoadSink for Store {
+    fn function(&self, code: &[u8]) -> Result<(), String> {
+        self.functions.lock().unwrap().push(code.to_vec());
+        Ok(())
+    }
+
     fn key_receiver(&self) -> Box<dyn KeyReceiver + '_> {
         let batches = self
             .shards

@@ -76,7 +76,7 @@ impl ScriptCache {
                 head,
                 undeclared: AtomicBool::new(false),
                 evictable: AtomicBool::new(!stays),
-                used: AtomicBool::new(true),
+                used: AtomicBool::new(false),
             })
         });
         let script = entry.clone();
