@@ -207,6 +207,9 @@ class Generator:
         families = [name for name in self.names if name in values.KEY_POOLS and name != "sorting"]
         wanted = 1 if rng.random() < 0.6 else rng.randrange(2, 6)
         commands = [self._command(rng.choice(families)) for _ in range(wanted)]
+        if self.version < (7, 2):
+            # Some that wait were not allowed in scripts then.
+            commands = [command for command in commands if command[0] not in _WAITING] or [(b"PING",)]
         keys = dict.fromkeys(word for command in commands for word in command[1:] if word in values.ALL_KEYS)
         return Step((scripts.running(commands, list(keys)),))
 

@@ -183,8 +183,11 @@ def test_frequency_and_idle_time_are_told_as_the_policy_keeps_them():
         client.cmd("RESTORE", "often", 0, payload, "FREQ", 200)
         assert client.cmd("OBJECT", "FREQ", "often") == 200
         client.cmd("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        # Each shard takes the policy over by itself.
+        spread = [f"spread:{number}" for number in range(20)]
+        client.cmd("MSET", *(word for name in spread for word in (name, "value")))
         deadline = time.monotonic() + PATIENCE
-        while isinstance(client.call("OBJECT", "IDLETIME", "key"), ReplyError):
+        while any(isinstance(client.call("OBJECT", "IDLETIME", name), ReplyError) for name in spread):
             assert time.monotonic() < deadline
         error = client.call("OBJECT", "FREQ", "key")
         assert isinstance(error, ReplyError) and error.text.startswith("ERR An LFU maxmemory policy is not selected")
