@@ -10,7 +10,7 @@ import socket
 import time
 from functools import partial
 
-from support import peer_binary
+from support import Server, peer_binary
 from support.resp import encode_command
 
 from . import process, scenarios
@@ -53,17 +53,23 @@ def one_command(bench: Bench, variant: Variant, *, name: str) -> Figures:
     generator = RedisBenchmark(binary)
     load = Traffic(0, 0, 0, PIPELINE, CONNECTIONS, KEYS)
     with bench.server(variant) as server:
+        # Whoever asked while it started was told to wait.
+        errors = error_replies(server)
         if name in ("mget", "eval"):
             generator.requests(server.port, load, ["SET", f"key:{R}", "x" * 100], 5 * KEYS, bench.seconds)
         rate = generator.requests(server.port, load, COMMANDS[name], generator.CALIBRATION_REQUESTS, bench.seconds).throughput
         cpu = process.cpu_seconds(server.pid)
         answer = generator.requests(server.port, load, COMMANDS[name], int(rate * bench.seconds), bench.seconds)
         cpu = process.cpu_seconds(server.pid) - cpu
-        with server.client() as client:
-            if int(scenarios.info(client, "stats")["total_error_replies"]):
-                raise MeasurementError(f"{name} was answered with errors")
+        if error_replies(server) != errors:
+            raise MeasurementError(f"{name} was answered with errors")
     return {"throughput": answer.throughput, "cpu_us_per_op": cpu / answer.operations * 1e6,
             "p50_ms": answer.p50_ms, "p99_ms": answer.p99_ms, "p999_ms": answer.p999_ms}
+
+
+def error_replies(server: Server) -> int:
+    with server.client() as client:
+        return int(scenarios.info(client, "stats")["total_error_replies"])
 
 
 def elements(bench: Bench, variant: Variant, *, kind: str) -> Figures:
